@@ -1,0 +1,84 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let strict: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+  .strictMemorySafety(),
+  .treatAllWarnings(as: .error),
+]
+
+func library(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .testTarget(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
+let onPKCS11: TargetDependencyCondition? = .when(traits: ["PKCS11"])
+let onOpenSSL: TargetDependencyCondition? = .when(traits: ["OpenSSL"])
+
+let package = Package(
+  name: "strongroom",
+  products: [
+    .library(name: "Strongroom", targets: ["Strongroom"]),
+    .library(name: "KMSCore", targets: ["KMSCore"]),
+    .library(name: "KMSTesting", targets: ["KMSTesting"]),
+    .executable(name: "strongroom", targets: ["StrongroomCommand"]),
+  ],
+  traits: [
+    .trait(name: "PKCS11", description: "Keys in a token behind PKCS#11 (needs p11-kit)."),
+    .trait(name: "OpenSSL", description: "Keys in a PKCS#12 key store."),
+    .default(enabledTraits: ["PKCS11", "OpenSSL"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
+  ],
+  targets: [
+    // C, as it is
+    .systemLibrary(name: "CP11Kit", pkgConfig: "p11-kit-1", providers: [.apt(["libp11-kit-dev"])]),
+    .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+
+    // What everything speaks
+    library("KMSCore", []),
+    library("DurableFiles", ["KMSCore", system]),
+    library("CryptoPrimitives", ["KMSCore", "COpenSSL"]),
+
+    // Providers
+    library("PKCS11", ["KMSCore", "CP11Kit"]),
+    library("PKCS11Provider", ["KMSCore", "PKCS11", "CryptoPrimitives"]),
+    library("OpenSSLProvider", ["KMSCore", "CryptoPrimitives", "COpenSSL", "DurableFiles", system]),
+    library("InMemoryProvider", ["KMSCore", "CryptoPrimitives"]),
+
+    // The middle: knows providers only as `any KMSProvider`
+    library("Envelope", ["KMSCore", "CryptoPrimitives"]),
+    library("AccessLog", ["KMSCore", "DurableFiles", system]),
+    library("DataAtRest", ["KMSCore", "Envelope", "AccessLog", "CryptoPrimitives", "DurableFiles", system]),
+
+    // Assembly
+    library(
+      "Strongroom",
+      [
+        "KMSCore", "AccessLog", "DataAtRest", "InMemoryProvider", "DurableFiles", "Yams", system,
+        .target(name: "PKCS11Provider", condition: onPKCS11),
+        .target(name: "OpenSSLProvider", condition: onOpenSSL),
+      ]),
+    .executableTarget(
+      name: "StrongroomCommand",
+      dependencies: [
+        "Strongroom", "KMSCore", "DataAtRest", "Envelope", "AccessLog", "DurableFiles", system,
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      swiftSettings: strict),
+
+    library("KMSTesting", ["KMSCore"]),
+
+    tests("KMSCoreTests", ["KMSCore"]),
+  ]
+)

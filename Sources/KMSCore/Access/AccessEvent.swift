@@ -1,0 +1,80 @@
+/// One thing that was done, or is about to be done, with a key.
+public struct AccessEvent: Sendable, Hashable {
+  /// What was done: a provider call (`wrap`, `unwrap`, `create-version`, …) or a data operation (`encrypt`, ….).
+  public struct Operation: RawRepresentable, Sendable, Hashable, CustomStringConvertible {
+    public let rawValue: String
+    public init(rawValue: String) { self.rawValue = rawValue }
+    public var description: String { rawValue }
+
+    public static let wrap = Self(rawValue: "wrap")
+    public static let unwrap = Self(rawValue: "unwrap")
+    public static let rewrap = Self(rawValue: "rewrap")
+    public static let listVersions = Self(rawValue: "list-versions")
+    public static let createVersion = Self(rawValue: "create-version")
+    public static let importVersion = Self(rawValue: "import-version")
+    public static let setState = Self(rawValue: "set-state")
+    public static let directEncrypt = Self(rawValue: "direct-encrypt")
+    public static let directDecrypt = Self(rawValue: "direct-decrypt")
+    public static let health = Self(rawValue: "health")
+    public static let close = Self(rawValue: "close")
+    public static let encrypt = Self(rawValue: "encrypt")
+    public static let decrypt = Self(rawValue: "decrypt")
+    public static let rotate = Self(rawValue: "rotate")
+  }
+
+  /// Where in an operation the event stands.
+  public enum Phase: String, Sendable, Hashable {
+    /// Logged before an operation that changes keys.
+    case intent
+    /// Logged after; carries the outcome.
+    case outcome
+  }
+
+  public var timestamp: Timestamp
+  public var operation: Operation
+  public var phase: Phase
+  public var key: KeyName?
+  public var version: KeyVersionID?
+  /// Configured name of the provider; nil for a data operation that met none.
+  public var provider: String?
+  public var access: Access
+  /// The error's code; nil on success and for an intent.
+  public var errorCode: KMSError.Code?
+  public var errorMessage: String?
+  /// Why, for rotations and state changes; the new state for `set-state`.
+  public var reason: String?
+  /// How long the call took.
+  public var duration: Duration
+  /// The operation was served from a cache and met no provider.
+  public var cached: Bool
+
+  public var success: Bool { errorCode == nil }
+
+  public init(
+    _ operation: Operation, phase: Phase = .outcome, timestamp: Timestamp = .now(), key: KeyName? = nil,
+    version: KeyVersionID? = nil, provider: String? = nil, access: Access = Access(),
+    errorCode: KMSError.Code? = nil, errorMessage: String? = nil, reason: String? = nil,
+    duration: Duration = .zero, cached: Bool = false
+  ) {
+    self.timestamp = timestamp
+    self.operation = operation
+    self.phase = phase
+    self.key = key
+    self.version = version
+    self.provider = provider
+    self.access = access
+    self.errorCode = errorCode
+    self.errorMessage = errorMessage
+    self.reason = reason
+    self.duration = duration
+    self.cached = cached
+  }
+}
+
+/// Takes events. The result of an operation is given out only after ``report(_:)`` has returned.
+public protocol AccessReporter: Sendable {
+  /// Takes the event for good.
+  ///
+  /// - Throws: ``KMSError/Code/accessLogUnavailable`` when it could not, within a bounded time.
+  func report(_ event: AccessEvent) async throws
+}

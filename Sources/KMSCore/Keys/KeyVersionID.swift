@@ -1,0 +1,91 @@
+/// Id of one key version: CKA_ID in a token, localKeyID in a key store, `kid` in an envelope.
+///
+/// The suite makes UUIDv7 (RFC 9562, 5.7), 16 bytes, so ids sort by creation time and nodes that rotate at
+/// once never collide. Keys made elsewhere keep the id that they have, 1 to 64 bytes, and sort before all UUIDv7.
+public struct KeyVersionID: Sendable, Hashable, Comparable, CustomStringConvertible {
+  public let bytes: [UInt8]
+
+  /// - Throws: ``KMSError/Code/invalidInput`` unless there are 1 to 64 bytes.
+  public init(_ bytes: [UInt8]) throws {
+    guard (1...64).contains(bytes.count) else {
+      throw KMSError(
+        .invalidInput, "a key version's id has \(bytes.count) bytes", advice: "An id has 1 to 64 bytes.")
+    }
+    self.bytes = bytes
+  }
+
+  private init(uuid bytes: [UInt8]) { self.bytes = bytes }
+
+  /// Reads what ``description`` writes: a UUID with dashes, or an even number of hex digits.
+  public init(parsing text: String) throws {
+    let digits = text.utf8.filter { $0 != 0x2D }
+    let values = digits.compactMap(hexValue)
+    guard values.count == digits.count, digits.count % 2 == 0, (1...64).contains(digits.count / 2) else {
+      throw KMSError(
+        .invalidInput, "'\(text.prefix(140))' is not the id of a key version",
+        advice: "Give it as 'strongroom key show' prints it.")
+    }
+    bytes = stride(from: 0, to: values.count, by: 2).map { values[$0] << 4 | values[$0 + 1] }
+  }
+
+  /// Whether the suite made this id, so that its time means something.
+  public var isUUIDv7: Bool { bytes.count == 16 && bytes[6] >> 4 == 7 && bytes[8] >> 6 == 2 }
+
+  /// Creation time, to the millisecond; nil for an adopted id.
+  public var created: Timestamp? {
+    guard isUUIDv7 else { return nil }
+    let milliseconds = bytes[0..<6].reduce(Int64(0)) { $0 << 8 | Int64($1) }
+    return Timestamp(milliseconds: milliseconds)
+  }
+
+  public var description: String {
+    let hex = bytes.map(hexPair).joined()
+    guard isUUIDv7 else { return hex }
+    let cut = [0, 8, 12, 16, 20, 32].map { hex.utf8.index(hex.startIndex, offsetBy: $0) }
+    return zip(cut, cut.dropFirst()).map { String(hex[$0..<$1]) }.joined(separator: "-")
+  }
+
+  public static func < (a: KeyVersionID, b: KeyVersionID) -> Bool {
+    let (aIsOurs, bIsOurs) = (a.isUUIDv7, b.isUUIDv7)
+    return aIsOurs == bIsOurs ? a.bytes.lexicographicallyPrecedes(b.bytes) : bIsOurs
+  }
+
+  /// A new UUIDv7, later than `previous` even if this node's clock is behind the one that made it.
+  public static func make(after previous: KeyVersionID? = nil, now: Timestamp = .now()) -> KeyVersionID {
+    let earliest = previous?.created.map { $0.milliseconds + 1 } ?? 0
+    let milliseconds = UInt64(max(now.milliseconds, earliest))
+    var random = SystemRandomNumberGenerator()
+    let (high, low): (UInt64, UInt64) = (random.next(), random.next())
+    var bytes = (0..<6).map { UInt8(truncatingIfNeeded: milliseconds >> UInt64(40 - 8 * $0)) }
+    bytes.append(0x70 | UInt8(truncatingIfNeeded: high) & 0x0F)
+    bytes.append(UInt8(truncatingIfNeeded: high >> 8))
+    bytes.append(0x80 | UInt8(truncatingIfNeeded: low) & 0x3F)
+    bytes += (1..<8).map { UInt8(truncatingIfNeeded: low >> UInt64(8 * $0)) }
+    return KeyVersionID(uuid: bytes)
+  }
+}
+
+extension KeyVersionID: Codable {
+  public init(from decoder: any Decoder) throws {
+    try self.init(parsing: decoder.singleValueContainer().decode(String.self))
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    var container = encoder.singleValueContainer()
+    try container.encode(description)
+  }
+}
+
+private func hexValue(_ digit: UInt8) -> UInt8? {
+  switch digit {
+  case 0x30...0x39: digit - 0x30
+  case 0x61...0x66: digit - 0x61 + 10
+  case 0x41...0x46: digit - 0x41 + 10
+  default: nil
+  }
+}
+
+private func hexPair(_ byte: UInt8) -> String {
+  let digits = String(byte, radix: 16)
+  return digits.utf8.count == 1 ? "0" + digits : digits
+}

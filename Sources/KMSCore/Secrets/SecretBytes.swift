@@ -1,0 +1,71 @@
+/// Bytes that must not be seen: a key, a PIN, a passphrase.
+///
+/// They live in memory of their own: locked (not swapped) where the system allows it, left out of core
+/// dumps, zeroed in a forked child, and wiped when the value goes. It cannot be copied by accident, has no
+/// description, and compares in constant time.
+@safe
+public struct SecretBytes: ~Copyable, @unchecked Sendable {  // nothing can write it once it is made
+  private let slot: SecretMemory.Slot
+
+  /// Number of bytes.
+  public let count: Int
+
+  /// Makes `count` bytes at most: `fill` writes them in place and may write fewer.
+  public init<E: Error>(capacity: Int, fill: (inout OutputSpan<UInt8>) throws(E) -> Void) throws(E) {
+    let slot = unsafe SecretMemory.take(capacity)
+    var span = unsafe OutputSpan<UInt8>(buffer: slot.buffer(capacity), initializedCount: 0)  // slot is ours alone
+    do { try fill(&span) } catch {
+      span.removeAll()
+      unsafe SecretMemory.giveBack(slot)
+      throw error
+    }
+    unsafe self.slot = slot
+    count = unsafe span.finalize(for: slot.buffer(capacity))  // the buffer that the span was made on
+  }
+
+  /// Copies. The caller wipes the source.
+  public init(copying bytes: Span<UInt8>) {
+    self.init(capacity: bytes.count) { output in
+      for i in bytes.indices { output.append(bytes[i]) }
+    }
+  }
+
+  /// Fresh random bytes from the kernel (getrandom).
+  public static func random(count: Int) -> SecretBytes {
+    SecretBytes(capacity: count) { output in
+      var kernel = SystemRandomNumberGenerator()
+      for _ in 0..<count { output.append(kernel.next()) }
+    }
+  }
+
+  /// Reads the bytes for the length of the call. The span must not leave it.
+  public borrowing func withBytes<Result: ~Copyable, E: Error>(
+    _ body: (Span<UInt8>) throws(E) -> Result
+  ) throws(E) -> Result {
+    try body(unsafe Span(_unsafeElements: UnsafeBufferPointer(slot.buffer(count))))  // slot lives as long as self
+  }
+
+  /// A second owner of the same bytes.
+  public borrowing func copy() -> SecretBytes { withBytes { SecretBytes(copying: $0) } }
+
+  /// Whether both hold the same bytes; takes the same time wherever they differ. Lengths are not secret.
+  public borrowing func equals(_ other: borrowing SecretBytes) -> Bool {
+    withBytes { mine in other.withBytes { constantTimeEqual(mine, $0) } }
+  }
+
+  deinit { unsafe SecretMemory.giveBack(slot) }
+}
+
+/// Whether two runs of bytes are equal, in time that depends on their length only.
+public func constantTimeEqual(_ a: Span<UInt8>, _ b: Span<UInt8>) -> Bool {
+  guard a.count == b.count else { return false }
+  return difference(a, b) == 0
+}
+
+// Not inlined and not optimised: an early exit must not be put in.
+@inline(never) @_optimize(none)
+private func difference(_ a: Span<UInt8>, _ b: Span<UInt8>) -> UInt8 {
+  var bits: UInt8 = 0
+  for i in a.indices { bits |= a[i] ^ b[i] }
+  return bits
+}

@@ -1,0 +1,63 @@
+import Glibc
+import Synchronization
+
+/// Where secrets live: pages that are locked, not dumped and wiped on fork.
+///
+/// A page is 4 KiB and an unprivileged process may lock 8 MiB, so small secrets share pages: keys come and
+/// go at the rate of the token, without a system call each.
+enum SecretMemory {
+  /// 64 bytes hold a key or a PIN; anything larger gets pages of its own.
+  static let slotSize = 64
+  private static let pageSize = 4096
+  private static let free = Mutex<FreeList>(FreeList())
+
+  @unsafe
+  struct Slot {
+    let address: UnsafeMutableRawPointer
+    let size: Int
+
+    func buffer(_ count: Int) -> UnsafeMutableBufferPointer<UInt8> {
+      unsafe UnsafeMutableBufferPointer(start: address.assumingMemoryBound(to: UInt8.self), count: count)
+    }
+  }
+
+  private struct FreeList {
+    var addresses: [UInt] = []
+  }
+
+  static func take(_ count: Int) -> Slot {
+    guard count <= slotSize else {
+      let size = (count + pageSize - 1) / pageSize * pageSize
+      return unsafe Slot(address: map(size), size: size)
+    }
+    let address = free.withLock { list in
+      if list.addresses.isEmpty {
+        let page = unsafe UInt(bitPattern: map(pageSize))
+        list.addresses = stride(from: 0, to: pageSize, by: slotSize).map { page + UInt($0) }
+      }
+      return list.addresses.removeLast()
+    }
+    return unsafe Slot(address: UnsafeMutableRawPointer(bitPattern: address)!, size: slotSize)
+  }
+
+  /// Wipes the whole capacity, not only what was used.
+  static func giveBack(_ slot: Slot) {
+    unsafe explicit_bzero(slot.address, slot.size)
+    guard unsafe slot.size == slotSize else {
+      unsafe munmap(slot.address, slot.size)
+      return
+    }
+    let address = unsafe UInt(bitPattern: slot.address)
+    free.withLock { $0.addresses.append(address) }
+  }
+
+  private static func map(_ size: Int) -> UnsafeMutableRawPointer {
+    let memory = unsafe mmap(nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    guard let memory = unsafe memory, unsafe memory != MAP_FAILED else { fatalError("out of memory for a secret") }
+    // Each of the three may be refused (limits, old kernels); the secret is then as safe as the rest of memory.
+    unsafe _ = mlock(memory, size)
+    unsafe _ = madvise(memory, size, MADV_DONTDUMP)
+    unsafe _ = madvise(memory, size, 18)  // MADV_WIPEONFORK, which Glibc's module does not export
+    return unsafe memory
+  }
+}

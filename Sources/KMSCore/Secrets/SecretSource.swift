@@ -1,0 +1,23 @@
+/// Where a PIN or passphrase comes from. The configuration names the source and never holds the secret.
+public struct SecretSource: Sendable, CustomStringConvertible {
+  /// The source's name as configured, such as `file:/run/secrets/pin`. Holds no secret.
+  public let description: String
+  private let reader: @Sendable () throws -> SecretBytes
+
+  /// - Parameter read: gives the secret, or throws ``KMSError/Code/secretUnavailable``. Never an empty secret.
+  public init(description: String, read: @escaping @Sendable () throws -> SecretBytes) {
+    self.description = description
+    reader = read
+  }
+
+  /// The secret, read anew at each call, so that a changed file is seen.
+  public func read() throws -> SecretBytes {
+    let secret = try reader()
+    guard secret.count > 0 else {
+      throw KMSError(
+        .secretUnavailable, "the secret from \(description) is empty",
+        advice: "Put the PIN or passphrase there; an empty one is never tried.")
+    }
+    return secret
+  }
+}

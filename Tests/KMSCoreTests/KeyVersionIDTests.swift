@@ -1,0 +1,46 @@
+import KMSCore
+import Testing
+
+@Suite struct KeyVersionIDTests {
+  @Test func madeIdsAreUUIDv7AndCarryTheirTime() throws {
+    let now = Timestamp(milliseconds: 1_732_438_560_123)
+    let id = KeyVersionID.make(now: now)
+    #expect(id.isUUIDv7)
+    #expect(id.created == now)
+    #expect(try KeyVersionID(parsing: id.description) == id)
+  }
+
+  @Test func aNodeWithASlowClockStillMakesTheNewestVersion() {
+    let ahead = KeyVersionID.make(now: Timestamp(milliseconds: 2_000_000_000_000))
+    let next = KeyVersionID.make(after: ahead, now: Timestamp(milliseconds: 1_900_000_000_000))
+    #expect(ahead < next)
+  }
+
+  @Test func adoptedIdsSortBeforeOurs() throws {
+    let adopted = try KeyVersionID([0xFF, 0xFF])
+    #expect(adopted < KeyVersionID.make(now: Timestamp(milliseconds: 1)))
+    #expect(!adopted.isUUIDv7)
+    #expect(adopted.description == "ffff")
+  }
+
+  @Test(arguments: ["", "0", "xyz", "0g", String(repeating: "00", count: 65)])
+  func otherTextIsRefused(text: String) {
+    #expect(throws: KMSError(.invalidInput, "")) { try KeyVersionID(parsing: text) }
+  }
+
+  @Test func timesPrintAndReadBack() throws {
+    for text in ["2026-11-24T08:36:00.000000001Z", "1970-01-01T00:00:00.000000000Z", "2024-02-29T23:59:59.999999999Z"] {
+      let time = try #require(Timestamp(rfc3339: text))
+      #expect(time.description == text)
+    }
+    #expect(Timestamp(rfc3339: "2026-11-24") == Timestamp(rfc3339: "2026-11-24T00:00:00Z"))
+    #expect(Timestamp(rfc3339: "24.11.2026") == nil)
+  }
+
+  @Test func theTransitionTableHasNoWayBackFromCompromisedOrDestroyed() {
+    #expect(KeyState.compromised.successors == [.destroyed])
+    #expect(KeyState.destroyed.successors.isEmpty)
+    #expect(!KeyState.active.mayBecome(.destroyed))
+    for state in KeyState.allCases { #expect(state.mayBecome(state)) }
+  }
+}
