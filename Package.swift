@@ -80,5 +80,6 @@ let package = Package(
     library("KMSTesting", ["KMSCore"]),
 
     tests("KMSCoreTests", ["KMSCore"]),
+    tests("DurableFilesTests", ["DurableFiles", "KMSCore", system]),
   ]
 )

@@ -1,0 +1,106 @@
+import Glibc
+internal import KMSCore
+package import SystemPackage
+
+/// A file that appears under its name only whole: written aside, fsynced, then put in place in one step.
+///
+/// Dropped without ``commit()``, nothing remains, also after SIGKILL where the file system knows O_TMPFILE.
+package struct AtomicFile: ~Copyable {
+  /// Where the content is written. Standing at 0.
+  package let descriptor: FileDescriptor
+  package let path: FilePath
+  private let replaces: Bool
+  /// Name of the file until it is committed; nil when it has none (O_TMPFILE).
+  private let temporary: FilePath?
+
+  /// - Parameters:
+  ///   - permissions: 0600 unless said otherwise.
+  ///   - replacing: whether a file that is there may be replaced. If not, its presence is an error now, and
+  ///     again at ``commit()`` should one have appeared.
+  package init(_ path: FilePath, permissions: FilePermissions = .ownerReadWrite, replacing: Bool) throws {
+    if !replacing, try FileStatus(path, followingLinks: false) != nil { throw Self.exists(path) }
+    let folder = path.removingLastComponent()
+    let unnamed = try? FileDescriptor.open(
+      folder.isEmpty ? "." : folder, .readWrite, options: .init(rawValue: O_TMPFILE_), permissions: permissions)
+    if let unnamed {
+      descriptor = unnamed
+      temporary = nil
+    } else {
+      let name = Self.temporaryName(for: path)
+      descriptor = try FileFailure.mapping("create", path) {
+        try FileDescriptor.open(
+          name, .readWrite, options: [.create, .exclusiveCreate, .closeOnExec], permissions: permissions)
+      }
+      temporary = name
+    }
+    self.path = path
+    self.replaces = replacing
+  }
+
+  /// Writes all of `bytes` at the current position.
+  package func write(_ bytes: [UInt8]) throws {
+    _ = try FileFailure.mapping("write", path) { try descriptor.writeAll(bytes) }
+  }
+
+  /// Makes the content durable and gives it its name.
+  package consuming func commit() throws {
+    try FileFailure.mapping("sync", path) { try sync(descriptor) }
+    switch (temporary, replaces) {
+    case (nil, false): try link(FilePath("/proc/self/fd/\(descriptor.rawValue)"), to: path)
+    case (nil, true):
+      let name = Self.temporaryName(for: path)
+      try link(FilePath("/proc/self/fd/\(descriptor.rawValue)"), to: name)
+      try rename(name)
+    case (let name?, false): try link(name, to: path)
+    case (let name?, true): try rename(name)
+    }
+    try syncFolder(of: path)
+  }
+
+  private func rename(_ name: FilePath) throws {
+    guard unsafe Glibc.rename(name.string, path.string) == 0 else {  // Swift strings, for the call only
+      let error = Errno(rawValue: errno)
+      unsafe _ = unlink(name.string)  // as above
+      throw FileFailure.error("rename", path, error)
+    }
+  }
+
+  private func link(_ source: FilePath, to name: FilePath) throws {
+    let done = unsafe linkat(AT_FDCWD, source.string, AT_FDCWD, name.string, AT_SYMLINK_FOLLOW)  // strings, as above
+    guard done != 0 else { return }
+    let error = Errno(rawValue: errno)
+    throw error == .fileExists ? Self.exists(path) : FileFailure.error("create", path, error)
+  }
+
+  private static func temporaryName(for path: FilePath) -> FilePath {
+    let name = path.lastComponent?.string ?? "output"
+    let random = UInt32.random(in: .min ... .max)
+    return path.removingLastComponent().appending(".\(name.prefix(200)).\(String(random, radix: 36)).partial")
+  }
+
+  private static func exists(_ path: FilePath) -> KMSError {
+    KMSError(.outputExists, "\(path) is there already", advice: "Choose another name, or remove it first.")
+  }
+
+  deinit {
+    try? descriptor.close()
+    if let temporary { unsafe _ = unlink(temporary.string) }  // gone already after a rename
+  }
+}
+
+// O_TMPFILE | O_CLOEXEC: the macro has a cast that Swift does not import.
+private let O_TMPFILE_: CInt = 0o20_000_000 | O_DIRECTORY | O_CLOEXEC
+
+package func sync(_ descriptor: FileDescriptor) throws(Errno) {
+  // EINVAL: a pipe or device has nothing to sync.
+  guard fsync(descriptor.rawValue) == 0 || errno == EINVAL else { throw Errno(rawValue: errno) }
+}
+
+/// Makes a new or changed name in `path`'s folder durable.
+package func syncFolder(of path: FilePath) throws {
+  let folder = path.removingLastComponent()
+  try FileFailure.mapping("sync the folder of", path) {
+    let descriptor = try FileDescriptor.open(folder.isEmpty ? "." : folder, .readOnly, options: .directory)
+    try descriptor.closeAfter { try sync(descriptor) }
+  }
+}
