@@ -21,7 +21,7 @@ package struct AtomicFile: ~Copyable {
     if !replacing, try FileStatus(path, followingLinks: false) != nil { throw Self.exists(path) }
     let folder = path.removingLastComponent()
     let unnamed = try? FileDescriptor.open(
-      folder.isEmpty ? "." : folder, .readWrite, options: .init(rawValue: O_TMPFILE_), permissions: permissions)
+      folder.isEmpty ? "." : folder, .readWrite, options: .init(rawValue: unnamedFileFlags), permissions: permissions)
     if let unnamed {
       descriptor = unnamed
       temporary = nil
@@ -89,7 +89,7 @@ package struct AtomicFile: ~Copyable {
 }
 
 // O_TMPFILE | O_CLOEXEC: the macro has a cast that Swift does not import.
-private let O_TMPFILE_: CInt = 0o20_000_000 | O_DIRECTORY | O_CLOEXEC
+private let unnamedFileFlags: CInt = 0o20_000_000 | O_DIRECTORY | O_CLOEXEC
 
 package func sync(_ descriptor: FileDescriptor) throws(Errno) {
   // EINVAL: a pipe or device has nothing to sync.
