@@ -1,0 +1,102 @@
+internal import KMSCore
+internal import Synchronization
+
+/// Which key versions there are and which provider holds each: the providers' own lists, remembered for some
+/// seconds, so that other nodes' rotations and state changes are seen soon and a wrap needs no list call.
+final class KeyDirectory: Sendable {
+  private struct Content {
+    var versions: [KeyVersionID: KeyVersion] = [:]
+    var current: [KeyName: KeyVersion] = [:]
+    /// Providers that could not be asked: a miss may be theirs.
+    var failures: [KMSError] = []
+    var loaded: ContinuousClock.Instant?
+  }
+
+  private let providers: ProviderSet
+  private let maxAge: Duration
+  private let content = Mutex(Content())
+
+  init(_ providers: ProviderSet, maxAge: Duration = .seconds(5)) {
+    self.providers = providers
+    self.maxAge = maxAge
+  }
+
+  /// The version that new data of `key` is wrapped under.
+  func current(of key: KeyName, purpose: KeyPurpose, access: Access) async throws -> KeyVersion {
+    try await refresh(access: access, evenIfFresh: false)
+    if fresh({ $0.current[key] }) == nil { try await refresh(access: access, evenIfFresh: true) }
+    guard let version = fresh({ $0.current[key] }) else { throw missing(key: key) }
+    guard version.purpose == purpose else {
+      throw KMSError(
+        .keyPurposeForbids, "key '\(key)' is for \(version.purpose.rawValue), not for \(purpose.rawValue)",
+        advice: purpose == .encrypt
+          ? "With envelope encryption off, use a key made with 'strongroom key create --purpose encrypt'."
+          : "Use a key made for wrapping (the default purpose).", key: key.description)
+    }
+    return version
+  }
+
+  /// The version with this id, nil when no configured provider holds it.
+  func version(_ id: KeyVersionID, access: Access) async throws -> KeyVersion? {
+    try await refresh(access: access, evenIfFresh: false)
+    if let known = fresh({ $0.versions[id] }) { return known }
+    try await refresh(access: access, evenIfFresh: true)
+    return fresh { $0.versions[id] }
+  }
+
+  /// Every version that is known now, oldest first.
+  func all(access: Access) async throws -> [KeyVersion] {
+    try await refresh(access: access, evenIfFresh: true)
+    if let failure = fresh({ $0.failures.first }) { throw failure }
+    return fresh { $0.versions.values.sorted { $0.id < $1.id } }
+  }
+
+  /// The failure of a provider that could not be asked, if any: what is missing may be there.
+  var failure: KMSError? { fresh { $0.failures.first } }
+
+  /// Forgets everything: a state or version has changed.
+  func invalidate() { content.withLock { $0.loaded = nil } }
+
+  private func fresh<T>(_ read: (Content) -> T) -> T { content.withLock { read($0) } }
+
+  private func refresh(access: Access, evenIfFresh: Bool) async throws {
+    let now = ContinuousClock.now
+    let isFresh = content.withLock { content in content.loaded.map { now - $0 < maxAge } ?? false }
+    guard evenIfFresh || !isFresh else { return }
+    var next = Content()
+    for name in providers.names {
+      do {
+        for version in try await providers.provider(name, access: access, key: nil).keyVersions(of: nil) {
+          if let other = next.versions[version.id], other.provider != version.provider,
+            other.provider == providers.primaryName
+          {
+            continue  // one id in two providers after a migration: the one that makes new keys serves
+          }
+          next.versions[version.id] = version
+        }
+      } catch let error as KMSError where error.code != .accessLogUnavailable {
+        next.failures.append(error)
+      }
+    }
+    // The provider that makes new versions decides what is current; others only where it has none.
+    for (key, versions) in Dictionary(grouping: next.versions.values, by: \.key) {
+      let own = versions.filter { $0.provider == providers.primaryName }
+      next.current[key] = own.current ?? versions.current
+    }
+    next.loaded = now
+    content.withLock { $0 = next }
+  }
+
+  private func missing(key: KeyName) -> KMSError {
+    if let failure { return failure }
+    let inactive = fresh { $0.versions.values.contains { $0.key == key } }
+    return inactive
+      ? KMSError(
+        .keyStateForbids, "key '\(key)' has no active version",
+        advice: "Make one with 'strongroom key rotate \(key)', or activate one.", key: key.description)
+      : KMSError(
+        .keyNotFound, "there is no key '\(key)'",
+        advice: "Create it with 'strongroom key create \(key)', or name another; 'strongroom key list' shows them.",
+        key: key.description)
+  }
+}

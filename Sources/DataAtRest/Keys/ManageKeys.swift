@@ -1,0 +1,65 @@
+internal import AccessLog
+internal import Envelope
+public import KMSCore
+
+/// Making, listing and retiring keys.
+extension DataAtRestManager {
+  /// Every key version of every provider, or of one key; oldest first.
+  public func keyVersions(of key: KeyName? = nil, principal: String? = nil) async throws -> [KeyVersion] {
+    let all = try await directory.all(access: Access(principal: principal))
+    return key.map { key in all.filter { $0.key == key } } ?? all
+  }
+
+  /// Makes a key with its first version, in the provider that makes new ones.
+  ///
+  /// - Throws: ``KMSError/Code/duplicateKeyVersion`` when a key of that name is there already.
+  @discardableResult
+  public func createKey(
+    _ key: KeyName, purpose: KeyPurpose = .wrap, principal: String? = nil
+  ) async throws -> KeyVersion {
+    let access = Access(principal: principal)
+    guard try await keyVersions(of: key, principal: principal).isEmpty else {
+      throw KMSError(
+        .duplicateKeyVersion, "there is a key '\(key)' already",
+        advice: "To make a new version of it, run 'strongroom key rotate \(key)'.", key: key.description)
+    }
+    let provider = try providers.provider(providers.primaryName, access: access, key: key, reason: "new key")
+    let version = try await provider.createKeyVersion(NewKeyVersion(key: key, purpose: purpose))
+    directory.invalidate()
+    return version
+  }
+
+  /// Moves a version to another state. The provider refuses what ``KeyState/successors`` does not list.
+  @discardableResult
+  public func setState(
+    _ state: KeyState, of id: KeyVersionID, reason: String, principal: String? = nil
+  ) async throws -> KeyVersion {
+    let access = Access(principal: principal)
+    guard let version = try await directory.version(id, access: access) else {
+      throw directory.failure
+        ?? KMSError(.keyNotFound, "there is no key version \(id)", advice: "'strongroom key list' shows them.")
+    }
+    let provider = try providers.provider(
+      version.provider, access: access, key: version.key, reason: "\(state.rawValue): \(reason)")
+    let changed = try await provider.setState(state, of: id)
+    directory.invalidate()
+    return changed
+  }
+
+  /// Whether the key's current version is older than the rotation interval.
+  public func isRotationDue(_ key: KeyName, principal: String? = nil) async throws -> Bool {
+    let current = try await directory.current(of: key, purpose: purpose(of: key), access: Access(principal: principal))
+    return current.isDue(interval: configuration.keyRotationInterval, now: .now())
+  }
+
+  func purpose(of key: KeyName) async throws -> KeyPurpose {
+    try await keyVersions(of: key).last?.purpose ?? .wrap
+  }
+}
+
+extension KeyVersion {
+  /// Whether a current version of this age is due for rotation. An adopted one, whose age nobody knows, is.
+  public func isDue(interval: Duration, now: Timestamp) -> Bool {
+    id.created.map { now.since($0) >= interval } ?? true
+  }
+}

@@ -1,0 +1,83 @@
+internal import AccessLog
+internal import Envelope
+internal import KMSCore
+
+/// Wrapping and unwrapping of content keys: where envelopes meet providers.
+extension DataAtRestManager {
+  /// Wraps `cek` under the key's current version and under every recovery recipient.
+  func recipients(
+    for cek: borrowing SecretBytes, key: KeyName, context: EncryptionContext, access: Access, event: inout AccessEvent
+  ) async throws -> [Recipient] {
+    event.key = key
+    let aad = EncryptMessage.recipientAAD(context)
+    var recipients: [Recipient] = []
+    for name in [key] + configuration.recoveryRecipients.filter({ $0 != key }) {
+      let version = try await directory.current(of: name, purpose: .wrap, access: access)
+      if recipients.isEmpty {
+        event.version = version.id
+        event.provider = version.provider
+      }
+      let provider = try providers.provider(version.provider, access: access, key: name)
+      do {
+        recipients.append(Recipient(kid: version.id, wrapped: try await provider.wrap(cek, under: version.id, aad: aad)))
+      } catch let error as KMSError where error.code == .keyStateForbids || error.code == .keyNotFound {
+        // Another node rotated since the directory was read: once more with what is there now.
+        directory.invalidate()
+        let newer = try await directory.current(of: name, purpose: .wrap, access: access)
+        guard newer.id != version.id else { throw error }
+        let provider = try providers.provider(newer.provider, access: access, key: name)
+        recipients.append(Recipient(kid: newer.id, wrapped: try await provider.wrap(cek, under: newer.id, aad: aad)))
+      }
+    }
+    return recipients
+  }
+
+  /// Unwraps the content key through the first recipient that is ours and opens.
+  func contentKey(
+    of message: EncryptMessage, context: EncryptionContext, allowCompromised: Bool, access: Access,
+    event: inout AccessEvent
+  ) async throws -> SecretBytes {
+    let aad = EncryptMessage.recipientAAD(context)
+    var failure: KMSError?
+    for recipient in message.recipients {
+      guard let version = try await directory.version(recipient.kid, access: access) else { continue }
+      event.key = version.key
+      event.version = version.id
+      event.provider = version.provider
+      do {
+        try Self.checkCompromised(version, allowed: allowCompromised)
+        let provider = try providers.provider(version.provider, access: access, key: version.key)
+        let cek = try await provider.unwrap(recipient.wrapped, under: version.id, aad: aad)
+        let matches = constantTimeEqual(KeyThumbprint.of(cek).span, message.thumbprint.span)
+        guard matches else { throw Self.anotherKey(version) }
+        return cek
+      } catch let error as KMSError where error.code != .accessLogUnavailable {
+        failure = failure ?? error
+      }
+    }
+    throw failure ?? notOurs(message)
+  }
+
+  static func checkCompromised(_ version: KeyVersion, allowed: Bool) throws {
+    guard version.state == .compromised, !allowed else { return }
+    throw KMSError(
+      .keyStateForbids, "key version \(version.id) is marked compromised",
+      advice: "Open it with --allow-compromised, then encrypt the data anew under another key.",
+      provider: version.provider, key: version.key.description)
+  }
+
+  static func anotherKey(_ version: KeyVersion) -> KMSError {
+    KMSError(
+      .doesNotOpen, "the wrapped key is not the one that the envelope commits to",
+      advice: "The envelope was changed or put together from others; take a good copy.", provider: version.provider,
+      key: version.key.description)
+  }
+
+  private func notOurs(_ message: EncryptMessage) -> KMSError {
+    if let failure = directory.failure { return failure }
+    let kids = message.recipients.map(\.kid.description).joined(separator: ", ")
+    return KMSError(
+      .notOurs, "no configured provider holds a key for this envelope; it needs \(kids)",
+      advice: "Configure the provider that holds it; 'strongroom inspect' shows what an envelope needs.")
+  }
+}

@@ -1,0 +1,95 @@
+internal import AccessLog
+public import Envelope
+public import KMSCore
+internal import Synchronization
+public import SystemPackage
+
+/// Encrypts and decrypts an application's data under keys that stay in a provider, and manages those keys.
+///
+/// It puts every provider behind the access log itself: no call reaches a provider without an event, and no
+/// result is given out before its event was taken.
+///
+/// Safe to use from any number of tasks. One manager serves a process.
+public final class DataAtRestManager: Sendable {
+  let providers: ProviderSet
+  let directory: KeyDirectory
+  let reporter: any AccessReporter
+  /// Folder of the access log, for the report; nil when the log goes elsewhere.
+  let logFolder: FilePath?
+  private let config: Mutex<DataAtRestConfig>
+
+  /// - Parameters:
+  ///   - providers: all that may hold keys. Each needs a name of its own.
+  ///   - newKeysIn: name of the one that makes new key versions; the first when nil.
+  ///   - reporter: the access log.
+  ///   - logFolder: where ``generateTelemetryReport(since:)`` reads.
+  /// - Throws: ``KMSError/Code/configurationInvalid``.
+  public init(
+    providers: [any KMSProvider], newKeysIn: String? = nil, configuration: DataAtRestConfig,
+    reporter: any AccessReporter, logFolder: FilePath? = nil
+  ) throws {
+    self.providers = try ProviderSet(providers, newKeysIn: newKeysIn, reporter: reporter)
+    directory = KeyDirectory(self.providers)
+    self.reporter = reporter
+    self.logFolder = logFolder
+    config = Mutex(configuration)
+  }
+
+  /// The configuration in force.
+  public var configuration: DataAtRestConfig { config.withLock { $0 } }
+
+  /// Puts another configuration in force, for every call that begins after this one returns. It is logged.
+  public func updateConfiguration(_ new: DataAtRestConfig, principal: String? = nil) async throws {
+    let access = Access(principal: principal)
+    try await reporter.report(AccessEvent(.updateConfiguration, phase: .intent, key: new.kmsKeyID, access: access))
+    config.withLock { $0 = new }
+    directory.invalidate()
+    try await reporter.report(AccessEvent(.updateConfiguration, key: new.kmsKeyID, access: access))
+  }
+
+  /// Closes the providers. Idempotent.
+  public func close() async { await providers.close() }
+
+  /// The configuration, if it allows encryption at all.
+  func enabledConfiguration() throws -> DataAtRestConfig {
+    let config = configuration
+    guard config.kmsEncryptionEnabled else {
+      throw KMSError(
+        .encryptionDisabled, "encryption is switched off, so nothing was encrypted, decrypted or passed through",
+        advice: "Set data-at-rest.kms-encryption-enabled to true.")
+    }
+    return config
+  }
+
+  /// Runs one data operation and logs it, whatever its outcome. The result is dropped when the log fails.
+  func logged<Result>(
+    _ operation: AccessEvent.Operation, _ access: Access, _ body: (inout AccessEvent) async throws -> Result
+  ) async throws -> Result {
+    var event = AccessEvent(operation, access: access)
+    if event.access.principal == nil { event.access.principal = Access.currentPrincipal }
+    let start = ContinuousClock.now
+    do {
+      try Task.checkCancellation()
+      let result = try await body(&event)
+      event.duration = ContinuousClock.now - start
+      try await reporter.report(event)
+      return result
+    } catch let error as KMSError where error.code == .accessLogUnavailable {
+      throw error
+    } catch {
+      event.duration = ContinuousClock.now - start
+      event.errorCode = (error as? KMSError)?.code ?? .cancelled
+      event.errorMessage = (error as? KMSError)?.message ?? "cancelled"
+      try await reporter.report(event)
+      throw error
+    }
+  }
+}
+
+extension AccessEvent.Operation {
+  static let updateConfiguration = Self(rawValue: "update-configuration")
+}
+
+extension KMSError.Code {
+  static let cancelled = Self(rawValue: "cancelled")
+}

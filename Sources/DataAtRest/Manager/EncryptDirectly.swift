@@ -1,0 +1,46 @@
+internal import AccessLog
+internal import Envelope
+internal import KMSCore
+
+/// `envelope-encryption-enabled: false`: the provider encrypts (docs/envelope-format.md, section 5).
+extension DataAtRestManager {
+  func encryptDirectly(
+    _ plaintext: [UInt8], context: EncryptionContext, key: KeyName, access: Access, event: inout AccessEvent
+  ) async throws -> [UInt8] {
+    event.key = key
+    guard plaintext.count <= directEncryptionLimit else {
+      throw KMSError(
+        .limitExceeded, "direct encryption takes 64 KiB at most, this has \(plaintext.count) bytes",
+        advice: "Switch data-at-rest.envelope-encryption-enabled on.", key: key.description)
+    }
+    let version = try await directory.current(of: key, purpose: .encrypt, access: access)
+    event.version = version.id
+    event.provider = version.provider
+    let provider = try providers.provider(version.provider, access: access, key: key)
+    let sealed = try await provider.encrypt(
+      plaintext.span, under: version.id, aad: Encrypt0Message.authenticatedData(context))
+    return try Encrypt0Message(keyID: version.id.bytes, iv: sealed.iv, ciphertext: sealed.bytes).encoded()
+  }
+
+  func decryptDirectly(
+    _ message: [UInt8], context: EncryptionContext, allowCompromised: Bool, access: Access,
+    event: inout AccessEvent
+  ) async throws -> SecretBytes {
+    let parsed = try Encrypt0Message(parsing: message)
+    let id = try KeyVersionID(parsed.keyID)
+    guard let version = try await directory.version(id, access: access) else {
+      throw directory.failure
+        ?? KMSError(
+          .notOurs, "no configured provider holds the key \(id) of this message",
+          advice: "Configure the provider that holds it. A field under a shared key is opened through its key store.")
+    }
+    event.key = version.key
+    event.version = version.id
+    event.provider = version.provider
+    try Self.checkCompromised(version, allowed: allowCompromised)
+    let provider = try providers.provider(version.provider, access: access, key: version.key)
+    return try await provider.decrypt(
+      DirectCiphertext(iv: parsed.iv, bytes: parsed.ciphertext), under: id,
+      aad: Encrypt0Message.authenticatedData(context))
+  }
+}

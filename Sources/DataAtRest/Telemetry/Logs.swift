@@ -1,0 +1,82 @@
+public import AccessLog
+internal import Envelope
+public import KMSCore
+
+/// One rotation, as the access log holds it.
+public struct KeyRotationLog: Sendable, Hashable {
+  public let timestamp: Timestamp
+  public let keyID: KeyName
+  public let reason: String
+  public let success: Bool
+  public let errorMessage: String?
+
+  public init(
+    timestamp: Timestamp = .now(), keyID: KeyName, reason: String, success: Bool, errorMessage: String? = nil
+  ) {
+    self.timestamp = timestamp
+    self.keyID = keyID
+    self.reason = reason
+    self.success = success
+    self.errorMessage = errorMessage
+  }
+}
+
+/// One access to a key, as the access log holds it.
+public struct KMSAccessLog: Sendable, Hashable {
+  public let timestamp: Timestamp
+  public let keyID: KeyName
+  public let operation: String
+  public let success: Bool
+  public let errorMessage: String?
+  public let accessedBy: String?
+
+  public init(
+    timestamp: Timestamp = .now(), keyID: KeyName, operation: String, success: Bool, errorMessage: String? = nil,
+    accessedBy: String? = nil
+  ) {
+    self.timestamp = timestamp
+    self.keyID = keyID
+    self.operation = operation
+    self.success = success
+    self.errorMessage = errorMessage
+    self.accessedBy = accessedBy
+  }
+}
+
+/// An application's own entries, and the report. The suite's own calls are logged without asking.
+extension DataAtRestManager {
+  /// Adds a rotation that was made outside the suite.
+  public func logKeyRotation(_ entry: KeyRotationLog) async throws {
+    try await reporter.report(
+      AccessEvent(
+        .rotate, timestamp: entry.timestamp, key: entry.keyID, access: Access(principal: Access.currentPrincipal),
+        errorCode: entry.success ? nil : .providerFailed, errorMessage: entry.errorMessage, reason: entry.reason))
+  }
+
+  /// Adds an access that was made outside the suite.
+  public func logKMSAccess(_ entry: KMSAccessLog) async throws {
+    try await reporter.report(
+      AccessEvent(
+        .init(rawValue: entry.operation), timestamp: entry.timestamp, key: entry.keyID,
+        access: Access(principal: entry.accessedBy ?? Access.currentPrincipal),
+        errorCode: entry.success ? nil : .providerFailed, errorMessage: entry.errorMessage))
+  }
+
+  /// What happened since `since` (the last seven days when nil), from the access log, and the state of all keys.
+  ///
+  /// - Throws: ``KMSError/Code/notSupported`` when the manager was given no log folder.
+  public func generateTelemetryReport(since: Timestamp? = nil) async throws -> TelemetryReport {
+    guard let logFolder else {
+      throw KMSError(
+        .notSupported, "the access log is not a folder that can be read back",
+        advice: "Make the manager with 'logFolder', or read the log where it goes.")
+    }
+    let now = Timestamp.now()
+    let since = since ?? now.advanced(by: .seconds(-7 * 86_400))
+    let versions = try await keyVersions()
+    let interval = configuration.keyRotationInterval
+    return try await fileJob { _ in
+      try TelemetryReport(reading: logFolder, versions: versions, rotationInterval: interval, since: since, now: now)
+    }
+  }
+}

@@ -1,0 +1,54 @@
+public import KMSCore
+internal import SystemPackage
+
+/// One entry under `providers`: which implementation, and what it needs.
+public struct ProviderSettings: Sendable {
+  public let name: String
+  public let kind: Kind
+
+  public enum Kind: Sendable {
+    /// A token behind a PKCS#11 module, named by a URI (RFC 7512).
+    case pkcs11(uri: String, pin: SecretSource?, maxSessions: Int)
+    /// A PKCS#12 key store.
+    case openSSL(keystore: String, passphrase: SecretSource)
+    /// This process' memory: gone when it ends.
+    case memory
+  }
+
+  init(name: String, settings: Settings, folder: FilePath, environment: [String: String]) throws {
+    self.name = name
+    func setting(_ leaf: String) throws -> String? { try settings.text("providers.\(name).\(leaf)") }
+    func required(_ leaf: String, _ example: String) throws -> String {
+      guard let value = try setting(leaf) else {
+        throw KMSError(
+          .configurationInvalid, "providers.\(name).\(leaf) is missing", advice: "For example: \(leaf): \(example)")
+      }
+      return value
+    }
+    func source(_ leaf: String) throws -> SecretSource? {
+      try setting(leaf).map { try SecretSource(parsing: $0, folder: folder, environment: environment) }
+    }
+    switch try required("type", "pkcs11, openssl or memory") {
+    case "pkcs11":
+      let sessions = try settings.converted("providers.\(name).max-sessions", "1 to 1024") { text in
+        Int(text).flatMap { (1...1024).contains($0) ? $0 : nil }
+      }
+      kind = .pkcs11(
+        uri: try required("uri", "\"pkcs11:token=prod?module-path=/usr/lib/softhsm/libsofthsm2.so\""),
+        pin: try source("pin-source"), maxSessions: sessions ?? 8)
+    case "openssl":
+      let keystore = folder.pushing(FilePath(try required("keystore", "./keys.p12"))).string
+      guard let passphrase = try source("passphrase-source") else {
+        throw KMSError(
+          .configurationInvalid, "providers.\(name).passphrase-source is missing",
+          advice: "For example: passphrase-source: env:STRONGROOM_PASSPHRASE")
+      }
+      kind = .openSSL(keystore: keystore, passphrase: passphrase)
+    case "memory": kind = .memory
+    case let other:
+      throw KMSError(
+        .configurationInvalid, "providers.\(name).type: '\(other.prefix(40))' is not a provider",
+        advice: "Allowed are pkcs11, openssl and memory.")
+    }
+  }
+}

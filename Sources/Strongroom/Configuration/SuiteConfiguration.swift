@@ -1,0 +1,107 @@
+public import AccessLog
+public import DataAtRest
+internal import DurableFiles
+public import KMSCore
+public import SystemPackage
+
+/// Everything that a configuration file says, checked.
+public struct SuiteConfiguration: Sendable {
+  /// Where it came from: a path, or "built-in defaults".
+  public let origin: String
+  /// Name of the provider that makes new key versions.
+  public let provider: String
+  public let providers: [ProviderSettings]
+  public let dataAtRest: DataAtRestConfig
+  public let accessLog: AccessLogSettings
+
+  /// Reads the first that there is: `file`, `STRONGROOM_CONFIG`, `./strongroom.yaml`,
+  /// `~/.config/strongroom/strongroom.yaml`, the built-in defaults.
+  ///
+  /// - Throws: ``KMSError/Code/configurationInvalid`` with file and line.
+  public static func load(
+    file: FilePath? = nil, environment: [String: String] = ProcessEnvironment.all
+  ) throws -> SuiteConfiguration {
+    let places = Places(environment: environment)
+    guard let path = try file ?? places.configurationFile() else {
+      return try SuiteConfiguration(
+        settings: Settings(yaml: places.builtIn, file: "built-in defaults", environment: environment),
+        folder: places.dataFolder, places: places, origin: "built-in defaults")
+    }
+    let bytes: [UInt8]
+    do { bytes = try readFile(path, limit: 1 << 20) } catch let error as KMSError {
+      throw KMSError(
+        .configurationInvalid, "the configuration cannot be read: \(error.message)",
+        advice: "Make one with 'strongroom init', or name another with --config.")
+    }
+    guard let text = String(validating: bytes, as: UTF8.self) else {
+      throw KMSError(.configurationInvalid, "\(path) is not UTF-8 text", advice: "Name a YAML file.")
+    }
+    return try SuiteConfiguration(
+      settings: Settings(yaml: text, file: path.string, environment: environment),
+      folder: path.removingLastComponent(), places: places, origin: path.string)
+  }
+
+  /// The same, with other values where arguments are given.
+  public func with(provider: String) throws -> SuiteConfiguration {
+    try SuiteConfiguration(
+      origin: origin, provider: provider, providers: providers, dataAtRest: dataAtRest, accessLog: accessLog)
+  }
+
+  private init(
+    origin: String, provider: String, providers: [ProviderSettings], dataAtRest: DataAtRestConfig,
+    accessLog: AccessLogSettings
+  ) throws {
+    guard providers.contains(where: { $0.name == provider }) else {
+      throw KMSError(
+        .configurationInvalid, "\(origin): provider: there is no '\(provider)' under 'providers'",
+        advice: "Configured are: \(providers.map(\.name).joined(separator: ", ")).")
+    }
+    self.origin = origin
+    self.provider = provider
+    self.providers = providers
+    self.dataAtRest = dataAtRest
+    self.accessLog = accessLog
+  }
+
+  init(settings: Settings, folder: FilePath, places: Places, origin: String) throws {
+    let providers = try settings.providerNames.map {
+      try ProviderSettings(name: $0, settings: settings, folder: folder, environment: places.environment)
+    }
+    guard !providers.isEmpty else {
+      throw KMSError(
+        .configurationInvalid, "\(origin): no provider is configured",
+        advice: "Add one under 'providers'; docs/configuration.md has examples.")
+    }
+    let only = providers.count == 1 ? providers.first?.name : nil
+    guard let provider = try settings.text("provider") ?? only else {
+      throw KMSError(
+        .configurationInvalid, "\(origin): 'provider' is missing",
+        advice: "Say which makes new keys: \(providers.map(\.name).joined(separator: ", ")).")
+    }
+    do {
+      let dataAtRest = try DataAtRestConfig(
+        kmsEncryptionEnabled: settings.flag("data-at-rest.kms-encryption-enabled") ?? true,
+        kmsKeyID: settings.text("data-at-rest.kms-key-id") ?? "default",
+        envelopeEncryptionEnabled: settings.flag("data-at-rest.envelope-encryption-enabled") ?? true,
+        keyRotationInterval: settings.duration("data-at-rest.key-rotation-interval") ?? .seconds(86_400),
+        encryptionAlgorithm: settings.text("data-at-rest.encryption-algorithm") ?? "AES-256-GCM",
+        recoveryRecipients: settings.list("data-at-rest.recovery-recipients") ?? [])
+      try self.init(
+        origin: origin, provider: provider, providers: providers, dataAtRest: dataAtRest,
+        accessLog: Self.accessLog(settings, folder: folder))
+    } catch let error as KMSError {
+      throw settings.placed(error)
+    }
+  }
+
+  private static func accessLog(_ settings: Settings, folder: FilePath) throws -> AccessLogSettings {
+    try AccessLogSettings(
+      directory: folder.pushing(FilePath(settings.text("access-log.path") ?? "log")),
+      rotateAt: settings.bytes("access-log.rotate-at") ?? 100 << 20,
+      keep: settings.duration("access-log.keep") ?? .seconds(365 * 86_400),
+      durability: settings.converted("access-log.durability", "written or synced") {
+        ["written": .written, "synced": .synced][$0]
+      } ?? .written,
+      deadline: settings.duration("access-log.deadline") ?? .seconds(2))
+  }
+}

@@ -1,0 +1,55 @@
+@_exported public import AccessLog
+@_exported public import DataAtRest
+@_exported public import Envelope
+internal import InMemoryProvider
+@_exported public import KMSCore
+
+#if OpenSSL
+  internal import OpenSSLProvider
+#endif
+#if PKCS11
+  internal import PKCS11Provider
+#endif
+
+extension DataAtRestManager {
+  /// A manager as the configuration says, with its access log. Nothing is opened before it is needed.
+  public static func open(_ configuration: SuiteConfiguration) throws -> DataAtRestManager {
+    try DataAtRestManager(
+      providers: configuration.providers.map { try $0.makeProvider() }, newKeysIn: configuration.provider,
+      configuration: configuration.dataAtRest, reporter: AccessLogFile(configuration.accessLog),
+      logFolder: configuration.accessLog.directory)
+  }
+}
+
+extension ProviderSettings {
+  /// The provider itself, not opened yet.
+  public func makeProvider() throws -> any KMSProvider {
+    switch kind {
+    case .memory: return InMemoryProvider(name: name)
+    case .openSSL(let keystore, let passphrase):
+      #if OpenSSL
+        return OpenSSLProvider(OpenSSLConfiguration(name: name, keystore: keystore, passphrase: passphrase))
+      #else
+        throw missing("OpenSSL")
+      #endif
+    case .pkcs11(let uri, let pin, let maxSessions):
+      #if PKCS11
+        let uri = try PKCS11URI(parsing: uri)
+        guard let pin = try pin ?? uri.pinSource.map({ try SecretSource(uriPinSource: $0) }) else {
+          throw KMSError(
+            .configurationInvalid, "providers.\(name): the PIN's source is missing",
+            advice: "Add pin-source: file:/run/secrets/pin, env:VARIABLE, credential:NAME or prompt:.")
+        }
+        return PKCS11Provider(PKCS11Configuration(name: name, uri: uri, pin: pin, maxSessions: maxSessions))
+      #else
+        throw missing("PKCS11")
+      #endif
+    }
+  }
+
+  private func missing(_ trait: String) -> KMSError {
+    KMSError(
+      .configurationInvalid, "providers.\(name): this build has no such provider",
+      advice: "Build it with the package trait \(trait).")
+  }
+}
