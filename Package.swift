@@ -80,6 +80,10 @@ let package = Package(
     library("KMSTesting", ["KMSCore"]),
 
     tests("KMSCoreTests", ["KMSCore"]),
+    tests("AccessLogTests", ["AccessLog", "AccessLogWriter", "KMSCore", system]),
+    .executableTarget(
+      name: "AccessLogWriter", dependencies: ["AccessLog", "KMSCore", system], path: "Tests/AccessLogWriter",
+      swiftSettings: strict),
     tests("DurableFilesTests", ["DurableFiles", "KMSCore", system]),
   ]
 )

@@ -1,0 +1,96 @@
+import KMSCore
+
+/// One event as a line of the log: a JSON object and a newline. Values that are absent are left out.
+///
+/// | field | value |
+/// |---|---|
+/// | `timestamp` | RFC 3339 in UTC, nanoseconds; always the first field |
+/// | `sequence` | number of the line, from 1, without gaps over all files of one writer |
+/// | `operation` | such as `wrap` |
+/// | `phase` | `intent` or `outcome` |
+/// | `key_id`, `key_version` | name of the key, id of the version |
+/// | `provider` | configured name |
+/// | `success` | only in an outcome |
+/// | `error_code`, `error_message` | of a failure; the message is cut to 512 bytes |
+/// | `accessed_by` | principal, or `unidentified` |
+/// | `request_id` | the caller's own |
+/// | `context_names` | names of the encryption context's pairs |
+/// | `reason` | of a rotation or a change of state |
+/// | `duration_us` | microseconds with three decimals; only in an outcome |
+/// | `cached` | whether no provider was met; only in an outcome |
+struct EventLine: Sendable {
+  /// Everything but the sequence number, which the writer gives when it writes.
+  let bytes: [UInt8]
+
+  /// Longest text in a line, in bytes of UTF-8 before escaping.
+  static let textLimit = 512
+  // `{"timestamp":"` and 30 bytes and `"`
+  private static let sequencePosition = 45
+
+  init(_ event: AccessEvent) {
+    var line: [UInt8] = []
+    line.reserveCapacity(480)
+    line += #"{"timestamp":""#.utf8
+    line += event.timestamp.rfc3339
+    line += #"","operation":"#.utf8
+    line.append(jsonString: event.operation.rawValue, limit: Self.textLimit)
+    line += (event.phase == .intent ? #","phase":"intent""# : #","phase":"outcome""#).utf8
+    func put(_ name: String, _ text: String?) {
+      guard let text else { return }
+      line += name.utf8
+      line.append(jsonString: text, limit: Self.textLimit)
+    }
+    put(#","key_id":"#, event.key?.description)
+    if let version = event.version {
+      line += #","key_version":""#.utf8
+      Self.append(version, to: &line)
+      line.append(0x22)
+    }
+    put(#","provider":"#, event.provider)
+    if event.phase == .outcome {
+      line += (event.success ? #","success":true"# : #","success":false"#).utf8
+      put(#","error_code":"#, event.errorCode?.rawValue)
+      put(#","error_message":"#, event.errorMessage)
+    }
+    put(#","accessed_by":"#, event.access.principal ?? AccessRecord.unidentified)
+    put(#","request_id":"#, event.access.requestID)
+    if !event.access.contextNames.isEmpty {
+      line += #","context_names":["#.utf8
+      for (i, name) in event.access.contextNames.enumerated() {
+        if i > 0 { line.append(0x2C) }
+        line.append(jsonString: name, limit: Self.textLimit)
+      }
+      line.append(0x5D)
+    }
+    put(#","reason":"#, event.reason)
+    if event.phase == .outcome {
+      let (seconds, attoseconds) = event.duration.components
+      let nanoseconds = UInt64(max(0, seconds)) * 1_000_000_000 + UInt64(max(0, attoseconds) / 1_000_000_000)
+      line += #","duration_us":"#.utf8
+      line.append(decimal: nanoseconds / 1000)
+      line.append(0x2E)
+      line.append(decimal: nanoseconds % 1000, minimumWidth: 3)
+      line += (event.cached ? #","cached":true"# : #","cached":false"#).utf8
+    }
+    line += "}\n".utf8
+    bytes = line
+  }
+
+  /// Appends the whole line to `output`.
+  func write(sequence: UInt64, to output: inout [UInt8]) {
+    output += bytes[..<Self.sequencePosition]
+    output += #","sequence":"#.utf8
+    output.append(decimal: sequence)
+    output += bytes[Self.sequencePosition...]
+  }
+
+  // As `KeyVersionID.description` prints it, without its intermediate strings.
+  private static func append(_ id: KeyVersionID, to line: inout [UInt8]) {
+    let dashed = id.isUUIDv7
+    for (i, byte) in id.bytes.enumerated() {
+      if dashed, i == 4 || i == 6 || i == 8 || i == 10 { line.append(0x2D) }
+      line.append(hexDigit(byte >> 4))
+      line.append(hexDigit(byte & 15))
+    }
+  }
+}

@@ -1,0 +1,50 @@
+/// JSON (RFC 8259) written straight into bytes.
+extension [UInt8] {
+  /// Text in quotes, cut to `limit` bytes of UTF-8 between two Unicode scalars.
+  ///
+  /// Escaped beyond what JSON asks for: DEL, the C1 controls and the separators U+2028 and U+2029, so that a line
+  /// stays one line and does nothing to a terminal.
+  mutating func append(jsonString text: String, limit: Int = .max) {
+    append(0x22)
+    if text.utf8.count <= limit {
+      append(jsonEscaped: text)
+    } else {
+      var end = text.utf8.index(text.startIndex, offsetBy: limit)
+      while end.samePosition(in: text.unicodeScalars) == nil { end = text.utf8.index(before: end) }
+      append(jsonEscaped: String(text[..<end]))
+    }
+    append(0x22)
+  }
+
+  private mutating func append(jsonEscaped text: String) {
+    if text.utf8.allSatisfy(isPlain) { return append(contentsOf: text.utf8) }
+    for scalar in text.unicodeScalars {
+      switch scalar.value {
+      case 0x22, 0x5C:
+        append(0x5C)
+        append(UInt8(scalar.value))
+      case 0x0A: append(contentsOf: #"\n"#.utf8)
+      case 0x0D: append(contentsOf: #"\r"#.utf8)
+      case 0x09: append(contentsOf: #"\t"#.utf8)
+      case 0..<0x20, 0x7F..<0xA0, 0x2028, 0x2029:
+        append(contentsOf: #"\u"#.utf8)
+        for shift in [UInt32(12), 8, 4, 0] { append(hexDigit(UInt8(scalar.value >> shift & 15))) }
+      default: append(contentsOf: UTF8.encode(scalar)!)  // every scalar has an encoding
+      }
+    }
+  }
+
+  mutating func append(decimal value: UInt64, minimumWidth: Int = 1) {
+    let start = count
+    var rest = value
+    repeat {
+      append(0x30 + UInt8(rest % 10))
+      rest /= 10
+    } while rest > 0 || count - start < minimumWidth
+    self[start...].reverse()
+  }
+}
+
+private func isPlain(_ byte: UInt8) -> Bool { byte >= 0x20 && byte < 0x7F && byte != 0x22 && byte != 0x5C }
+
+func hexDigit(_ value: UInt8) -> UInt8 { value < 10 ? 0x30 + value : 0x57 + value }

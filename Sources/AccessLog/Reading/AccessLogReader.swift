@@ -1,0 +1,72 @@
+import DurableFiles
+import Glibc
+internal import KMSCore
+public import SystemPackage
+
+/// Reads the access log of a folder, all its writers' files together, in constant memory.
+public struct AccessLogReader: Sendable {
+  /// What was read.
+  public struct Summary: Sendable, Hashable {
+    public var files = 0
+    public var records = 0
+    /// Records that the filter let through.
+    public var matched = 0
+    public var damaged = DamagedLines()
+  }
+
+  private let directory: FilePath
+
+  /// - Parameter directory: folder of the log; one that is not there is an empty log.
+  public init(directory: FilePath) { self.directory = directory }
+
+  /// Gives `body` every matching record with its line (JSON, without the newline), the earliest first.
+  ///
+  /// A file is opened when time has come to its beginning, so few are open at once. The lines of one file stay in
+  /// their order, also where its clock was set back. Damaged lines are passed over and told in the summary.
+  /// - Throws: what `body` throws; ``KMSError/Code/fileFailed`` or ``KMSError/Code/accessDenied`` for a file that
+  ///   cannot be read.
+  @discardableResult
+  public func forEach(
+    matching filter: AccessFilter = AccessFilter(), _ body: (AccessRecord, _ line: ArraySlice<UInt8>) throws -> Void
+  ) throws -> Summary {
+    var summary = Summary()
+    var waiting = try files().filter { file in filter.until.map { file.started < $0 } != false }[...]
+    var open: [LogFileCursor] = []
+    while true {
+      var first = open.min { $0.next < $1.next }
+      while let file = waiting.first, first.map({ file.started <= $0.next }) != false {
+        waiting.removeFirst()
+        summary.files += 1
+        let opened = try LogFileCursor(directory.appending(file.description), damage: &summary.damaged)
+        guard opened.record != nil else { continue }
+        open.append(opened)
+        if first.map({ opened.next < $0.next }) != false { first = opened }
+      }
+      guard let first, let record = first.record else { return summary }
+      summary.records += 1
+      if filter.matches(record) {
+        summary.matched += 1
+        try body(record, first.line)
+      }
+      try first.advance(&summary.damaged)
+      if first.record == nil { open.removeAll { $0 === first } }
+    }
+  }
+
+  private func files() throws -> [LogFileName] {
+    guard let folder = unsafe opendir(directory.string) else {  // a Swift string, for the call only
+      let error = Errno(rawValue: errno)
+      if error == .noSuchFileOrDirectory { return [] }
+      throw FileFailure.error("read", directory, error)
+    }
+    defer { unsafe _ = closedir(folder) }  // opened above
+    var files: [LogFileName] = []
+    while let entry = unsafe readdir(folder) {  // valid until the next call
+      let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) { bytes in  // copied out of it
+        unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+      }
+      if let file = LogFileName(name) { files.append(file) }
+    }
+    return files.sorted { ($0.started, $0.description) < ($1.started, $1.description) }
+  }
+}

@@ -1,0 +1,56 @@
+public import KMSCore
+
+/// One line of the access log as it was read. The fields are those that ``AccessLogFile`` writes.
+public struct AccessRecord: Sendable, Hashable {
+  public var timestamp: Timestamp
+  /// Number of the line, from 1, without gaps over all files of one writer.
+  public var sequence: UInt64
+  public var operation: AccessEvent.Operation
+  public var phase: AccessEvent.Phase
+  /// Name of the key.
+  public var keyID: String?
+  public var keyVersion: String?
+  public var provider: String?
+  /// Nil in an intent.
+  public var success: Bool?
+  public var errorCode: String?
+  public var errorMessage: String?
+  /// Principal, or ``unidentified``.
+  public var accessedBy: String
+  public var requestID: String?
+  public var contextNames: [String]
+  public var reason: String?
+  /// Microseconds; nil in an intent.
+  public var durationMicroseconds: Double?
+  public var cached: Bool
+
+  /// How an event without a principal is logged.
+  public static let unidentified = "unidentified"
+
+  /// Reads one line without its newline. Nil when it is not a record; unknown fields are passed over.
+  public init?(line: ArraySlice<UInt8>) {
+    guard let fields = JSONObject(line),
+      let timestamp = fields["timestamp"].flatMap(\.string).flatMap(Timestamp.init(rfc3339:)),
+      let sequence = fields["sequence"].flatMap(\.number).flatMap(UInt64.init(exactly:)),
+      let operation = fields["operation"]?.string,
+      let phase = fields["phase"].flatMap(\.string).flatMap(AccessEvent.Phase.init(rawValue:))
+    else { return nil }
+    self.timestamp = timestamp
+    self.sequence = sequence
+    self.operation = AccessEvent.Operation(rawValue: operation)
+    self.phase = phase
+    keyID = fields["key_id"]?.string
+    keyVersion = fields["key_version"]?.string
+    provider = fields["provider"]?.string
+    success = fields["success"]?.bool
+    errorCode = fields["error_code"]?.string
+    errorMessage = fields["error_message"]?.string
+    accessedBy = fields["accessed_by"]?.string ?? Self.unidentified
+    requestID = fields["request_id"]?.string
+    contextNames = fields["context_names"]?.strings ?? []
+    reason = fields["reason"]?.string
+    durationMicroseconds = fields["duration_us"]?.number
+    cached = fields["cached"]?.bool ?? false
+    if phase == .outcome, success == nil { return nil }
+  }
+}

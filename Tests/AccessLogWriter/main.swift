@@ -1,0 +1,42 @@
+// Logs until it is killed, and prints how many events were acknowledged so far: what a crash may not lose.
+//   AccessLogWriter FOLDER [written|synced] [COUNT] [CALLERS]
+// With COUNT it stops there and prints the nanoseconds of an event instead, wall clock and CPU.
+import AccessLog
+import Glibc
+import KMSCore
+import SystemPackage
+
+let arguments = CommandLine.arguments
+guard arguments.count > 1 else { exit(2) }
+let durability = arguments.count > 2 ? AccessLogSettings.Durability(rawValue: arguments[2]) ?? .written : .written
+let log = try AccessLogFile(AccessLogSettings(directory: FilePath(arguments[1]), durability: durability))
+let key = try KeyName("customer-pii")
+let version = KeyVersionID.make()
+
+func event(_ number: Int) -> AccessEvent {
+  AccessEvent(
+    .unwrap, key: key, version: version, provider: "hsm",
+    access: Access(principal: "billing-service", contextNames: ["table", "column"], requestID: "\(number)"),
+    duration: .nanoseconds(number))
+}
+
+if arguments.count > 3, let count = Int(arguments[3]) {
+  let callers = arguments.count > 4 ? Int(arguments[4]) ?? 1 : 1
+  let start = (ContinuousClock.now, clock())
+  await withTaskGroup(of: Void.self) { group in
+    for caller in 0..<callers {
+      group.addTask { for i in 0..<count / callers { try! await log.report(event(caller * count + i)) } }
+    }
+  }
+  let wall = ContinuousClock.now - start.0
+  let cpu = Double(clock() - start.1) * 1e9 / Double(CLOCKS_PER_SEC)
+  print("wall \(wall / count) cpu \(Int(cpu) / count) ns per event, \(callers) callers")
+} else {
+  var number = 0
+  while true {
+    number += 1
+    try await log.report(event(number))
+    let text = "\(number)\n"
+    _ = unsafe write(1, text, text.utf8.count)  // a Swift string, for the call only
+  }
+}
