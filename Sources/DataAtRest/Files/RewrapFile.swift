@@ -1,6 +1,6 @@
 internal import AccessLog
-internal import DurableFiles
 internal import Dispatch
+internal import DurableFiles
 public import Envelope
 internal import Glibc
 public import KMSCore

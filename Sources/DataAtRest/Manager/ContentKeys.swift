@@ -19,7 +19,8 @@ extension DataAtRestManager {
       }
       let provider = try providers.provider(version.provider, access: access, key: name)
       do {
-        recipients.append(Recipient(kid: version.id, wrapped: try await provider.wrap(cek, under: version.id, aad: aad)))
+        recipients.append(
+          Recipient(kid: version.id, wrapped: try await provider.wrap(cek, under: version.id, aad: aad)))
       } catch let error as KMSError where error.code == .keyStateForbids || error.code == .keyNotFound {
         // Another node rotated since the directory was read: once more with what is there now.
         directory.invalidate()

@@ -68,6 +68,14 @@ enum Schema {
   }
 }
 
+extension Duration {
+  /// Reads `90s`, `30m`, `24h`, `7d`; nil for anything else.
+  public init?(unitText text: String) {
+    guard let duration = Units.duration(text) else { return nil }
+    self = duration
+  }
+}
+
 /// Durations and sizes as people write them.
 enum Units {
   static func duration(_ text: String) -> Duration? {

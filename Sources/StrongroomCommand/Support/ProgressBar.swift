@@ -46,7 +46,8 @@ final class ProgressBar: Sendable {
     let filled = Int(share * 30)
     let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: 30 - filled)
     let left = Int(Double(total - done) / max(rate, 1))
-    return "\(label)  \(bar) \(Int(share * 100)) %  \(size(done))  \(size(Int(rate)))/s  \(left / 60) min \(left % 60) s left"
+    return
+      "\(label)  \(bar) \(Int(share * 100)) %  \(size(done))  \(size(Int(rate)))/s  \(left / 60) min \(left % 60) s left"
   }
 }
 

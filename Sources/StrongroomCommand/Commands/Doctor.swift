@@ -1,0 +1,144 @@
+import ArgumentParser
+import DurableFiles
+import Strongroom
+import SystemPackage
+
+struct Doctor: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Check configuration, providers, keys and files; say what to do where something is wrong.",
+    discussion: """
+      EXAMPLES
+        strongroom doctor
+        strongroom doctor --config /etc/strongroom.yaml --json
+
+      The exit code is that of the first problem.
+      """)
+
+  @OptionGroup var suite: SuiteOptions
+  @OptionGroup var format: JSONOption
+
+  private struct Finding {
+    let what: String
+    let problem: KMSError?
+    let detail: String
+  }
+
+  func run() async throws {
+    var findings: [Finding] = []
+    func check(_ what: String, _ body: () async throws -> String) async -> Bool {
+      do {
+        findings.append(Finding(what: what, problem: nil, detail: try await body()))
+        return true
+      } catch {
+        let problem = error as? KMSError ?? KMSError(.providerFailed, "\(error)")
+        findings.append(Finding(what: what, problem: problem, detail: problem.description))
+        return false
+      }
+    }
+    var loaded: SuiteConfiguration?
+    if await check(
+      "configuration",
+      {
+        loaded = try suite.load()
+        return loaded?.origin ?? ""
+      }), let loaded
+    {
+      if await check("access log", { try Self.checkLog(loaded) }) {
+        await check(loaded, check)
+      }
+    }
+    report(findings)
+    if let code = findings.lazy.compactMap(\.problem?.code).first { throw ExitCode(ExitStatus(code).rawValue) }
+  }
+
+  private func check(
+    _ configuration: SuiteConfiguration, _ check: (String, () async throws -> String) async -> Bool
+  ) async {
+    var manager: DataAtRestManager?
+    guard
+      await check(
+        "providers",
+        {
+          manager = try DataAtRestManager.open(configuration)
+          return configuration.providers.map(\.name).joined(separator: ", ")
+        }), let manager
+    else { return }
+    let principal = suite.principal ?? "strongroom doctor"
+    await withPrincipal(principal) {
+      var allServe = true
+      for report in (try? await manager.health()) ?? [] {
+        let serves = await check("provider \(report.provider.name)") {
+          guard report.health.isServing else { throw KMSError(.providerUnavailable, report.health.detail) }
+          return report.health.detail
+        }
+        allServe = allServe && serves
+      }
+      guard allServe else { return }
+      let key = configuration.dataAtRest.kmsKeyID
+      let hasKey = await check("key \(key)") { try await Self.checkKey(key, manager) }
+      if hasKey {
+        _ = await check("wrap and unwrap") {
+          let probe: [UInt8] = Array("strongroom doctor".utf8)
+          let sealed = try await manager.encrypt(probe)
+          guard try await manager.decrypt(sealed) == probe else {
+            throw KMSError(.doesNotOpen, "what was encrypted did not come back", advice: "Do not use this provider.")
+          }
+          return "a value was encrypted and decrypted"
+        }
+      }
+    }
+    await manager.close()
+  }
+
+  private static func checkLog(_ configuration: SuiteConfiguration) throws -> String {
+    let folder = configuration.accessLog.directory
+    guard let status = try FileStatus(folder) else { return "\(folder) (will be made)" }
+    guard !status.isExposed else {
+      throw KMSError(
+        .accessDenied, "others may read or change \(folder)", advice: "Run: chmod -R go= \(folder)")
+    }
+    return folder.string
+  }
+
+  private static func checkKey(_ key: KeyName, _ manager: DataAtRestManager) async throws -> String {
+    let versions = try await manager.keyVersions(of: key)
+    guard let current = versions.current else {
+      throw KMSError(
+        .keyNotFound, "key '\(key)' has no active version",
+        advice: versions.isEmpty ? "Run: strongroom key create \(key)" : "Run: strongroom key rotate \(key)")
+    }
+    let due = current.isDue(interval: manager.configuration.keyRotationInterval, now: .now())
+    return "version \(current.id), \(age(of: current))" + (due ? "; rotation is due: strongroom key rotate \(key)" : "")
+  }
+
+  private func report(_ findings: [Finding]) {
+    if format.json {
+      Terminal.print(
+        JSONValue.array(
+          findings.map { finding in
+            .object([
+              ("check", .string(finding.what)), ("ok", .bool(finding.problem == nil)),
+              ("code", .optional(finding.problem?.code.rawValue)), ("detail", .string(finding.detail)),
+            ])
+          }
+        ).text())
+      return
+    }
+    for finding in findings {
+      let mark = finding.problem == nil ? Terminal.styled("ok  ", .good) : Terminal.styled("FAIL", .bad)
+      Terminal.print("\(mark)  \(finding.what): \(finding.detail)")
+    }
+  }
+}
+
+/// `3 d`, `5 h`, `12 min`: how old a version is, for a person.
+func age(of version: KeyVersion) -> String {
+  guard let created = version.id.created else { return "age unknown" }
+  let seconds = max(0, Timestamp.now().since(created).components.seconds)
+  switch seconds {
+  case ..<120: return "\(seconds) s old"
+  case ..<7200: return "\(seconds / 60) min old"
+  case ..<172_800: return "\(seconds / 3600) h old"
+  default: return "\(seconds / 86_400) d old"
+  }
+}

@@ -1,0 +1,170 @@
+import ArgumentParser
+import Strongroom
+
+struct Key: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Make, list, rotate and retire keys.",
+    subcommands: [
+      Create.self, List.self, Show.self, Rotate.self, Activate.self, Deactivate.self, Suspend.self, Compromise.self,
+      Destroy.self,
+    ])
+
+  struct Create: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Make a key with its first version.",
+      discussion: """
+        EXAMPLES
+          strongroom key create customer-pii
+          strongroom key create pin-block --purpose encrypt
+        """)
+    @OptionGroup var suite: SuiteOptions
+    @OptionGroup var format: JSONOption
+    @Argument(help: "The key's name: a-z, 0-9, '.', '_', '-'.") var name: String
+    @Option(name: .long, help: "wrap (for envelopes) or encrypt (direct encryption, 64 KiB at most).")
+    var purpose = KeyPurpose.wrap
+
+    func run() async throws {
+      let version = try await suite.withManager { try await $0.createKey(KeyName(name), purpose: purpose) }
+      print([version], json: format.json)
+    }
+  }
+
+  struct List: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "List all key versions, oldest first.")
+    @OptionGroup var suite: SuiteOptions
+    @OptionGroup var format: JSONOption
+
+    func run() async throws {
+      print(try await suite.withManager { try await $0.keyVersions() }, json: format.json)
+    }
+  }
+
+  struct Show: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Show one key's versions.")
+    @OptionGroup var suite: SuiteOptions
+    @OptionGroup var format: JSONOption
+    @Argument(help: "The key's name.") var name: String
+
+    func run() async throws {
+      let key = try KeyName(name)
+      let versions = try await suite.withManager { try await $0.keyVersions(of: key) }
+      guard !versions.isEmpty else {
+        throw KMSError(.keyNotFound, "there is no key '\(key)'", advice: "'strongroom key list' shows all.")
+      }
+      print(versions, json: format.json)
+    }
+  }
+
+  struct Rotate: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Make a new version and deactivate the ones before; they still open what they wrapped.",
+      discussion: """
+        EXAMPLE
+          strongroom key rotate customer-pii --reason "planned, Q4"
+        """)
+    @OptionGroup var suite: SuiteOptions
+    @OptionGroup var format: JSONOption
+    @Argument(help: "The key's name.") var name: String
+    @Option(name: .long, help: "Why, for the log.") var reason = "manual"
+
+    func run() async throws {
+      let version = try await suite.withManager { try await $0.rotate(KeyName(name), reason: reason) }
+      print([version], json: format.json)
+    }
+  }
+
+  /// Shared by the commands that move one version to another state.
+  struct StateChange: ParsableArguments {
+    @OptionGroup var suite: SuiteOptions
+    @OptionGroup var format: JSONOption
+    @Argument(help: "Id of the key version, as 'key list' prints it.") var version: String
+    @Option(name: .long, help: "Why, for the log.") var reason = "manual"
+
+    func run(_ state: KeyState) async throws {
+      let id = try KeyVersionID(parsing: version)
+      print([try await suite.withManager { try await $0.setState(state, of: id, reason: reason) }], json: format.json)
+    }
+  }
+
+  struct Activate: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Let a version wrap and unwrap again.")
+    @OptionGroup var change: StateChange
+    func run() async throws { try await change.run(.active) }
+  }
+
+  struct Deactivate: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Let a version only unwrap.")
+    @OptionGroup var change: StateChange
+    func run() async throws { try await change.run(.deactivated) }
+  }
+
+  struct Suspend: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Let a version neither wrap nor unwrap, for now.")
+    @OptionGroup var change: StateChange
+    func run() async throws { try await change.run(.suspended) }
+  }
+
+  struct Compromise: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Mark a version as leaked: it opens data only with --allow-compromised, and never wraps again.")
+    @OptionGroup var change: StateChange
+    func run() async throws { try await change.run(.compromised) }
+  }
+
+  struct Destroy: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Erase a version's key for good. What is wrapped under it alone can never be opened again.",
+      discussion: """
+        EXAMPLE
+          strongroom key destroy 0193… --even-if-data-is-lost customer-pii
+        """)
+    @OptionGroup var change: StateChange
+    @Option(name: .long, help: ArgumentHelp("The key's name, to show that you mean it.", valueName: "name"))
+    var evenIfDataIsLost: String
+
+    func run() async throws {
+      let id = try KeyVersionID(parsing: change.version)
+      let version = try await change.suite.withManager { manager -> KeyVersion in
+        guard let version = try await manager.keyVersions().first(where: { $0.id == id }) else {
+          throw KMSError(.keyNotFound, "there is no key version \(id)", advice: "'strongroom key list' shows all.")
+        }
+        guard version.key.description == evenIfDataIsLost else {
+          throw KMSError(
+            .invalidInput, "version \(id) is of key '\(version.key)', not '\(evenIfDataIsLost.prefix(80))'",
+            advice: "Nothing was destroyed.")
+        }
+        return try await manager.setState(.destroyed, of: id, reason: change.reason)
+      }
+      print([version], json: change.format.json)
+    }
+  }
+}
+
+extension KeyPurpose: @retroactive ExpressibleByArgument {}
+
+private func print(_ versions: [KeyVersion], json: Bool) {
+  let current = Set(Dictionary(grouping: versions, by: \.key).values.compactMap(\.current?.id))
+  if json {
+    Terminal.print(
+      JSONValue.array(
+        versions.map { version in
+          .object([
+            ("key", .string(version.key.description)), ("version", .string(version.id.description)),
+            ("state", .string(version.state.rawValue)), ("current", .bool(current.contains(version.id))),
+            ("enforced_by", .string(version.enforcement.rawValue)), ("purpose", .string(version.purpose.rawValue)),
+            ("created", .optional(version.id.created?.description)), ("provider", .string(version.provider)),
+          ])
+        }
+      ).text())
+    return
+  }
+  Terminal.print(
+    Terminal.table(
+      versions.map { version in
+        [
+          version.key.description, version.id.description,
+          version.state.rawValue + (current.contains(version.id) ? " (current)" : ""), version.enforcement.rawValue,
+          version.purpose.rawValue, age(of: version), version.provider,
+        ]
+      }, header: ["KEY", "VERSION", "STATE", "KEPT BY", "PURPOSE", "AGE", "PROVIDER"]))
+}
