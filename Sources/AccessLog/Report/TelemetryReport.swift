@@ -1,0 +1,101 @@
+public import KMSCore
+
+/// What happened to the keys in a period: rotations, access patterns, failures, key ages, latencies.
+///
+/// Records are added one at a time; memory does not grow with their number.
+/// ```swift
+/// var report = TelemetryReport(versions: versions, rotationInterval: .seconds(86_400), since: since)
+/// report.damaged = try reader.forEach(matching: AccessFilter(since: since)) { record, _ in report.add(record) }.damaged
+/// print(report.text)
+/// ```
+public struct TelemetryReport: Sendable {
+  /// The newest events and rotations that are listed.
+  static let recentLimit = 20
+
+  let since: Timestamp
+  let now: Timestamp
+  let rotationInterval: Duration
+  let keys: KeyAges
+  /// Lines of the log that could not be read.
+  public var damaged = DamagedLines()
+
+  /// Outcomes, failures among them, and intents.
+  private(set) var outcomes = Tally.Count()
+  private(set) var intents = 0
+  private(set) var rotations = Tally.Count()
+  private(set) var recentRotations = Last<AccessRecord>(recentLimit)
+  private(set) var byKey = Tally()
+  private(set) var byPrincipal = Tally()
+  private(set) var byOperation = Tally()
+  /// `success`, or the error's code.
+  private(set) var byOutcome = Tally()
+  /// Hours of the day in UTC, 0 to 23.
+  private(set) var byHour = [Tally.Count](repeating: Tally.Count(), count: 24)
+  private(set) var recent = Last<AccessRecord>(recentLimit)
+  private(set) var recentFailures = Last<AccessRecord>(recentLimit)
+  private(set) var latencies: [ProviderOperation: LatencyHistogram] = [:]
+
+  struct ProviderOperation: Sendable, Hashable {
+    let provider: String
+    let operation: String
+  }
+
+  /// - Parameters:
+  ///   - versions: all key versions there are now.
+  ///   - rotationInterval: age from which a key's current version is overdue.
+  ///   - since: begin of the period; earlier records are passed over.
+  ///   - now: end of the period, and the moment that ages are told at.
+  public init(versions: [KeyVersion], rotationInterval: Duration, since: Timestamp, now: Timestamp = .now()) {
+    self.since = since
+    self.now = now
+    self.rotationInterval = rotationInterval
+    keys = KeyAges(versions, rotationInterval: rotationInterval, now: now)
+  }
+
+  public init(
+    records: some Sequence<AccessRecord>, versions: [KeyVersion], rotationInterval: Duration, since: Timestamp,
+    now: Timestamp = .now()
+  ) {
+    self.init(versions: versions, rotationInterval: rotationInterval, since: since, now: now)
+    for record in records { add(record) }
+  }
+
+  /// Takes a record into account, if it is of the period.
+  public mutating func add(_ record: AccessRecord) {
+    guard record.timestamp >= since, record.timestamp <= now else { return }
+    guard let success = record.success else {
+      intents += 1
+      return
+    }
+    outcomes.add(success: success)
+    byKey.add(record.keyID ?? "(none)", success: success)
+    byPrincipal.add(record.accessedBy, success: success)
+    byOperation.add(record.operation.rawValue, success: success)
+    byOutcome.add(success ? "success" : record.errorCode ?? "(no code)", success: success)
+    byHour[Int(record.timestamp.seconds / 3600 % 24)].add(success: success)
+    recent.add(record)
+    if !success { recentFailures.add(record) }
+    if record.operation == .rotate {
+      rotations.add(success: success)
+      recentRotations.add(record)
+    }
+    if let provider = record.provider, let duration = record.durationMicroseconds, !record.cached {
+      let name = ProviderOperation(provider: provider, operation: record.operation.rawValue)
+      guard latencies.count < Tally.limit || latencies[name] != nil else { return }
+      latencies[name, default: LatencyHistogram()].add(nanoseconds: UInt64(max(0, min(duration * 1000, 1e18))))
+    }
+  }
+
+  /// Sorted by provider, then by operation.
+  var latencyRows: [(name: ProviderOperation, latency: LatencyHistogram)] {
+    latencies.sorted { ($0.key.provider, $0.key.operation) < ($1.key.provider, $1.key.operation) }
+      .map { ($0.key, $0.value) }
+  }
+}
+
+extension Tally.Count {
+  mutating func add(success: Bool) {
+    total += 1
+    if !success { failed += 1 }
+  }
+}

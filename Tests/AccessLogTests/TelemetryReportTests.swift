@@ -1,0 +1,152 @@
+import Foundation
+import KMSCore
+import SystemPackage
+import Testing
+
+@testable import AccessLog
+
+@Suite struct LatencyHistogramTests {
+  @Test func percentilesAreWithinABucket() {
+    var histogram = LatencyHistogram()
+    for value in 1...100_000 { histogram.add(nanoseconds: UInt64(value)) }
+    for (part, exact) in [(0.5, 50_000.0), (0.95, 95_000), (0.99, 99_000), (1, 100_000)] {
+      let value = Double(histogram.percentile(part))
+      #expect(value >= exact && value <= exact * 1.032)
+    }
+    #expect(histogram.maximum == 100_000 && histogram.count == 100_000)
+  }
+
+  @Test(arguments: [0, 1, 31, 32, 33, 63, 64, 1_000_003, UInt64(Int64.max), UInt64.max])
+  func aSingleValueIsItsOwnPercentile(_ value: UInt64) {
+    var histogram = LatencyHistogram()
+    histogram.add(nanoseconds: value)
+    #expect(histogram.percentile(0.5) == value && histogram.percentile(0) == value)
+  }
+
+  @Test func anEmptyOneGivesZero() { #expect(LatencyHistogram().percentile(0.99) == 0) }
+}
+
+@Suite struct TelemetryReportTests {
+  private let start = Timestamp(rfc3339: "2026-11-24T08:00:00Z")!
+  private let pii = try! KeyName("customer-pii")
+
+  private func record(_ event: AccessEvent) throws -> AccessRecord {
+    var bytes: [UInt8] = []
+    EventLine(event).write(sequence: 1, to: &bytes)
+    return try #require(AccessRecord(line: bytes.dropLast()))
+  }
+
+  private func version(_ key: String, age: Duration, _ state: KeyState = .active, adopted: Bool = false) throws
+    -> KeyVersion
+  {
+    let id = adopted ? try KeyVersionID([1, 2]) : KeyVersionID.make(now: end.advanced(by: .zero - age))
+    return KeyVersion(
+      id: id, key: try KeyName(key), purpose: .wrap, state: state, enforcement: .token, provider: "hsm")
+  }
+
+  private var end: Timestamp { start.advanced(by: .seconds(7200)) }
+
+  private func report(_ versions: [KeyVersion] = []) -> TelemetryReport {
+    TelemetryReport(versions: versions, rotationInterval: .seconds(86_400), since: start, now: end)
+  }
+
+  private func event(
+    _ operation: AccessEvent.Operation, at second: Int, by principal: String? = "billing", error: KMSError.Code? = nil,
+    message: String? = nil, reason: String? = nil
+  ) -> AccessEvent {
+    AccessEvent(
+      operation, timestamp: start.advanced(by: .seconds(second)), key: pii, provider: "hsm",
+      access: Access(principal: principal), errorCode: error, errorMessage: message, reason: reason,
+      duration: .microseconds(15))
+  }
+
+  private func filled() throws -> TelemetryReport {
+    var report = report([
+      try version("customer-pii", age: .seconds(3 * 86_400)),
+      try version("customer-pii", age: .seconds(9 * 86_400), .deactivated),
+      try version("fresh", age: .seconds(3600)), try version("old", age: .seconds(60), adopted: true),
+      try version("gone", age: .seconds(60), .suspended),
+    ])
+    for second in 0..<30 { report.add(try record(event(.unwrap, at: second))) }
+    report.add(try record(event(.rotate, at: 40, reason: "scheduled")))
+    report.add(
+      try record(event(.rotate, at: 3700, error: .providerUnavailable, message: "the token is gone", reason: "manual")))
+    report.add(try record(event(.decrypt, at: 50, by: nil, error: .doesNotOpen, message: "the context differs")))
+    report.add(try record(AccessEvent(.rotate, phase: .intent, timestamp: start)))
+    report.add(try record(event(.wrap, at: -1)))  // before the period
+    report.add(try record(event(.wrap, at: 7201)))  // after it
+    report.damaged.add("log/access-x.jsonl", 7, .torn)
+    return report
+  }
+
+  @Test func countsWhatHappenedInThePeriod() throws {
+    let report = try filled()
+    #expect(report.outcomes == Tally.Count(total: 33, failed: 2) && report.intents == 1)
+    #expect(report.rotations == Tally.Count(total: 2, failed: 1))
+    #expect(report.byPrincipal.counts["billing"] == Tally.Count(total: 32, failed: 1))
+    #expect(report.byPrincipal.counts["unidentified"] == Tally.Count(total: 1, failed: 1))
+    #expect(report.byOperation.sorted.map(\.name) == ["unwrap", "rotate", "decrypt"])
+    #expect(report.byOutcome.counts["success"]?.total == 31 && report.byOutcome.counts["does-not-open"]?.failed == 1)
+    #expect(report.byHour[8].total == 32 && report.byHour[9].total == 1)
+    #expect(report.recent.elements.count == 20 && report.recent.elements.last?.operation == .decrypt)
+    #expect(report.recentFailures.elements.map(\.errorCode) == ["provider-unavailable", "does-not-open"])
+    #expect(report.keys.overdue.map(\.key.description) == ["customer-pii", "gone", "old"])
+    #expect(report.latencies[.init(provider: "hsm", operation: "unwrap")]?.count == 30)
+  }
+
+  @Test func textFitsATerminalAndSaysWhatMatters() throws {
+    let text = try filled().text
+    #expect(text.split(separator: "\n").allSatisfy { $0.count <= 80 })
+    for part in [
+      "key customer-pii is 3 d old, due after 1 d: rotate it", "key gone has no active version",
+      "key old was made elsewhere",
+      "damaged lines in the log: 1", "access-x.jsonl:7: torn", "failed rotations: 1", "33, 2 failed", "scheduled",
+      "manual", "FAILED", "does-not-open: the", "15.0 µs",
+    ] { #expect(text.contains(part), "\(part)") }
+  }
+
+  @Test func textOfOthersDoesNothingToATerminal() throws {
+    var report = report()
+    report.add(try record(event(.wrap, at: 1, by: "eve\u{1B}[2J\u{9B}31m\u{202E}\nfake line")))
+    #expect(
+      !report.text.unicodeScalars.contains { $0 != "\n" && ($0.value < 32 || $0.value == 0x9B || $0.value == 0x202E) })
+    #expect(!report.text.contains("\nfake"))
+  }
+
+  @Test func jsonHasTheDocumentedFields() throws {
+    let json = try #require(
+      JSONSerialization.jsonObject(with: Data(try filled().json().utf8)) as? [String: Any])
+    #expect(
+      Set(json.keys) == [
+        "since", "until", "operations", "failures", "intents", "rotations", "overdue_rotations", "access",
+        "recent_failures", "recent_events", "key_versions", "latency", "damaged",
+      ])
+    let access = try #require(json["access"] as? [String: [[String: Any]]])
+    #expect(Set(access.keys) == ["by_key", "by_principal", "by_operation", "by_outcome", "by_hour"])
+    #expect(access["by_hour"]?.count == 24 && access["by_key"]?.first?["count"] as? Int == 33)
+    let latency = try #require(json["latency"] as? [[String: Any]])
+    #expect(latency.last?["operation"] as? String == "unwrap" && latency.last?["p50_us"] as? Double == 15)
+    let rotations = try #require(json["rotations"] as? [String: Any])
+    #expect(rotations["count"] as? Int == 2 && rotations["failed"] as? Int == 1)
+    let overdue = try #require(json["overdue_rotations"] as? [[String: Any]])
+    #expect(overdue.first?["age_seconds"] as? Int == 3 * 86_400 && overdue.count == 3)
+  }
+
+  @Test func anEmptyLogGivesAReport() throws {
+    #expect(report().text.contains("0, 0 failed"))
+    #expect(try JSONSerialization.jsonObject(with: Data(report().json().utf8)) is [String: Any])
+    let same = TelemetryReport(
+      records: [try record(event(.wrap, at: 1))], versions: [], rotationInterval: .seconds(3600), since: start, now: end
+    )
+    #expect(same.outcomes.total == 1)
+  }
+
+  @Test func manyNamesDoNotGrowIt() {
+    var tally = Tally()
+    for i in 0..<3000 { tally.add("\(i)", success: true) }
+    #expect(tally.counts.count == Tally.limit + 1 && tally.counts[Tally.others]?.total == 2000)
+    var last = Last<Int>(3)
+    for i in 0..<10 { last.add(i) }
+    #expect(last.elements == [7, 8, 9])
+  }
+}
