@@ -47,7 +47,8 @@ let package = Package(
 
     // What everything speaks
     library("KMSCore", []),
-    library("DurableFiles", ["KMSCore", system]),
+    .target(name: "CLinux"),
+    library("DurableFiles", ["KMSCore", "CLinux", system]),
     library("CryptoPrimitives", ["KMSCore", "COpenSSL"]),
 
     // Providers
@@ -57,7 +58,7 @@ let package = Package(
     library("InMemoryProvider", ["KMSCore", "CryptoPrimitives"]),
 
     // The middle: knows providers only as `any KMSProvider`
-    library("Envelope", ["KMSCore", "CryptoPrimitives"]),
+    library("Envelope", ["KMSCore", "CryptoPrimitives", system]),
     library("AccessLog", ["KMSCore", "DurableFiles", system]),
     library("DataAtRest", ["KMSCore", "Envelope", "AccessLog", "CryptoPrimitives", "DurableFiles", system]),
 

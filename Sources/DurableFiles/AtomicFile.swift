@@ -1,3 +1,4 @@
+internal import CLinux
 import Glibc
 internal import KMSCore
 package import SystemPackage
@@ -21,7 +22,7 @@ package struct AtomicFile: ~Copyable {
     if !replacing, try FileStatus(path, followingLinks: false) != nil { throw Self.exists(path) }
     let folder = path.removingLastComponent()
     let unnamed = try? FileDescriptor.open(
-      folder.isEmpty ? "." : folder, .readWrite, options: .init(rawValue: unnamedFileFlags), permissions: permissions)
+      folder.isEmpty ? "." : folder, .readWrite, options: .init(rawValue: linux_o_tmpfile), permissions: permissions)
     if let unnamed {
       descriptor = unnamed
       temporary = nil
@@ -87,9 +88,6 @@ package struct AtomicFile: ~Copyable {
     if let temporary { unsafe _ = unlink(temporary.string) }  // gone already after a rename
   }
 }
-
-// O_TMPFILE | O_CLOEXEC: the macro has a cast that Swift does not import.
-private let unnamedFileFlags: CInt = 0o20_000_000 | O_DIRECTORY | O_CLOEXEC
 
 package func sync(_ descriptor: FileDescriptor) throws(Errno) {
   // EINVAL: a pipe or device has nothing to sync.

@@ -1,9 +1,7 @@
 internal import AccessLog
-internal import Dispatch
 internal import DurableFiles
 public import Envelope
-internal import Glibc
-public import KMSCore
+internal import KMSCore
 public import SystemPackage
 
 extension DataAtRestManager {
@@ -29,31 +27,13 @@ extension DataAtRestManager {
       defer { try? source.close() }
       let status = try FileStatus(source)
       let file = try AtomicFile(
-        path, permissions: FilePermissions(rawValue: CModeT(status.mode & 0o777)), replacing: true)
+        path, permissions: FilePermissions(rawValue: CInterop.Mode(status.mode & 0o777)), replacing: true)
       try FileFailure.mapping("write", path) {
-        try copyAll(from: source, to: file.descriptor, count: Int(status.size))
-        var written = 0
-        while written < new.count {
-          written += try unsafe new[written...].withUnsafeBytes {  // for the call only
-            unsafe try file.descriptor.write(toAbsoluteOffset: Int64(written), $0)
-          }
-        }
+        try copyContent(from: source, to: file.descriptor, count: Int(status.size))
+        try writeAll(new, to: file.descriptor, at: 0)
       }
       try file.commit()
     }
     return true
-  }
-}
-
-private typealias CModeT = CInterop.Mode
-
-/// Copies inside the kernel; file systems that can share the blocks.
-private func copyAll(from source: FileDescriptor, to target: FileDescriptor, count: Int) throws(Errno) {
-  var (input, output, left) = (off_t(0), off_t(0), count)
-  while left > 0 {
-    let done = unsafe copy_file_range(source.rawValue, &input, target.rawValue, &output, left, 0)  // locals
-    if done < 0, errno == EINTR { continue }
-    guard done > 0 else { throw done == 0 ? .ioError : Errno(rawValue: errno) }
-    left -= done
   }
 }

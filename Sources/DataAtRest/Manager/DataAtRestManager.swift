@@ -1,5 +1,4 @@
 internal import AccessLog
-public import Envelope
 public import KMSCore
 internal import Synchronization
 public import SystemPackage

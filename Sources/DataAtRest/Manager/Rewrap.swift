@@ -1,6 +1,6 @@
 internal import AccessLog
 public import Envelope
-public import KMSCore
+internal import KMSCore
 
 /// Rewrap: the same body for the current key versions. It does not revoke: an old copy opens with the old KEK.
 extension DataAtRestManager {

@@ -76,7 +76,11 @@ extension DataAtRestManager {
     let versions = try await keyVersions()
     let interval = configuration.keyRotationInterval
     return try await fileJob { _ in
-      try TelemetryReport(reading: logFolder, versions: versions, rotationInterval: interval, since: since, now: now)
+      var report = TelemetryReport(versions: versions, rotationInterval: interval, since: since, now: now)
+      report.damaged = try AccessLogReader(directory: logFolder).forEach(matching: AccessFilter(since: since)) {
+        record, _ in report.add(record)
+      }.damaged
+      return report
     }
   }
 }

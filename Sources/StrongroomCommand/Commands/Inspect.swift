@@ -46,7 +46,7 @@ struct Inspect: AsyncParsableCommand {
     case .field, .keyBlob:
       try add(EncryptMessage(parsing: bytes, as: kind == .field ? .field : .keyBlob), to: &facts)
     case .file:
-      let header = try FileHeader(parsing: Array(bytes.prefix(FileHeader.size(of: bytes))))
+      let header = try FileHeader(startOf: bytes)
       facts.append(("header_bytes", .number(header.size)))
       try add(header.keyBlob, to: &facts)
     }

@@ -1,0 +1,7 @@
+#pragma once
+/* Linux calls and flags that Swift's Glibc module does not export. */
+#include <sys/types.h>
+
+extern const int linux_o_tmpfile;
+
+ssize_t linux_copy_file_range(int source, off_t *source_offset, int target, off_t *target_offset, size_t count);

@@ -1,0 +1,11 @@
+#define _GNU_SOURCE
+#include "linux_calls.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+const int linux_o_tmpfile = O_TMPFILE | O_CLOEXEC;
+
+ssize_t linux_copy_file_range(int source, off_t *source_offset, int target, off_t *target_offset, size_t count) {
+    return copy_file_range(source, source_offset, target, target_offset, count, 0);
+}

@@ -1,0 +1,52 @@
+/// Writes deterministic CBOR (RFC 8949, 4.2.1) into one array.
+struct CBORWriter {
+  enum Major: UInt8 {
+    case unsigned = 0
+    case negative = 1
+    case bytes = 2
+    case text = 3
+    case array = 4
+    case map = 5
+    case tag = 6
+  }
+
+  private(set) var bytes: [UInt8] = []
+
+  init(capacity: Int) { bytes.reserveCapacity(capacity) }
+
+  mutating func head(_ major: Major, _ value: Int) {
+    let type = major.rawValue << 5
+    switch value {
+    case ..<24: bytes.append(type | UInt8(value))
+    case ..<0x100: append(type | 24, value, bytes: 1)
+    case ..<0x1_0000: append(type | 25, value, bytes: 2)
+    case ..<0x1_0000_0000: append(type | 26, value, bytes: 4)
+    default: append(type | 27, value, bytes: 8)
+    }
+  }
+
+  mutating func integer(_ value: Int) {
+    if value >= 0 { head(.unsigned, value) } else { head(.negative, -1 - value) }
+  }
+
+  mutating func byteString(_ value: [UInt8]) {
+    head(.bytes, value.count)
+    bytes += value
+  }
+
+  mutating func text(_ value: String) {
+    let utf8 = Array(value.utf8)
+    head(.text, utf8.count)
+    bytes += utf8
+  }
+
+  /// Bytes that are encoded already.
+  mutating func raw(_ encoded: [UInt8]) { bytes += encoded }
+
+  private mutating func append(_ first: UInt8, _ value: Int, bytes count: Int) {
+    bytes.append(first)
+    for shift in stride(from: 8 * (count - 1), through: 0, by: -8) {
+      bytes.append(UInt8(truncatingIfNeeded: value >> shift))
+    }
+  }
+}

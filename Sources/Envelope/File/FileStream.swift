@@ -1,0 +1,92 @@
+internal import KMSCore
+public import SystemPackage
+
+/// Whole files from descriptor to descriptor, pipes included, in constant memory. Blocks: not for the
+/// cooperative pool.
+public enum FileStream {
+  /// Reads the header and not a byte more.
+  ///
+  /// - Returns: the header, and its bytes as they were.
+  /// - Throws: ``KMSError/Code/malformedEnvelope``, or an `Errno`.
+  public static func readHeader(from source: FileDescriptor) throws -> (FileHeader, [UInt8]) {
+    var bytes: [UInt8] = []
+    // A header is about 300 bytes and zeros; what it says of its length comes with its first part.
+    while true {
+      let size = try FileHeader.size(ofPrefix: bytes)
+      if let size, bytes.count == size { return (try FileHeader(parsing: bytes), bytes) }
+      let wanted = size.map { $0 - bytes.count } ?? 32
+      let more = try source.readFully(upTo: wanted)
+      bytes += more
+      guard more.count == wanted else {
+        _ = try FileHeader(parsing: bytes)  // says where it ends and what is missing
+        throw CBORReader(bytes).malformed("the header is cut short", at: bytes.count)
+      }
+    }
+  }
+
+  /// Encrypts everything up to the end of `source` and writes the body.
+  ///
+  /// - Parameter progress: bytes of plaintext done since the call before; may throw to stop.
+  public static func seal(
+    from source: FileDescriptor, to target: FileDescriptor, key: borrowing ContentKey, context: EncryptionContext,
+    progress: (Int) throws -> Void
+  ) throws {
+    let body = try FileBody(key: key, context: context)
+    _ = try target.writeAll(body.head)
+    try forEachSegment(of: source, size: FileBody.plaintextSize) { plaintext, index, isLast in
+      let sealed = try [UInt8](capacity: plaintext.count + 16) { output in
+        try body.seal(plaintext.span, segment: index, isLast: isLast, into: &output)
+      }
+      _ = try target.writeAll(sealed)
+      try progress(plaintext.count)
+    }
+  }
+
+  /// Decrypts the body that `source` stands before. A segment is written only after it was authenticated.
+  ///
+  /// - Throws: ``KMSError/Code/doesNotOpen``, ``KMSError/Code/malformedEnvelope``, or an `Errno`.
+  public static func open(
+    from source: FileDescriptor, to target: FileDescriptor, key: borrowing ContentKey, context: EncryptionContext,
+    progress: (Int) throws -> Void
+  ) throws {
+    let body = try FileBody(key: key, context: context, head: source.readFully(upTo: FileBody.headSize))
+    try forEachSegment(of: source, size: FileBody.sealedSize) { sealed, index, isLast in
+      let plaintext = try [UInt8](capacity: max(0, sealed.count - 16)) { output in
+        try body.open(sealed.span, segment: index, isLast: isLast, into: &output)
+      }
+      _ = try target.writeAll(plaintext)
+      try progress(plaintext.count)
+    }
+  }
+
+  /// Cuts a stream into segments. A segment is the last when nothing follows it, so one is read ahead.
+  private static func forEachSegment(
+    of source: FileDescriptor, size: (Int) -> Int,
+    _ body: (_ segment: [UInt8], _ index: Int, _ isLast: Bool) throws -> Void
+  ) throws {
+    var index = 0
+    var segment = try source.readFully(upTo: size(0))
+    while true {
+      let isShort = segment.count < size(index)
+      let next = isShort ? [] : try source.readFully(upTo: size(index + 1))
+      try body(segment, index, next.isEmpty)
+      if next.isEmpty { return }
+      segment = next
+      index += 1
+    }
+  }
+}
+
+extension FileDescriptor {
+  /// `count` bytes, or fewer at the end of the stream.
+  func readFully(upTo count: Int) throws -> [UInt8] {
+    try unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in  // `filled` is what read() gave
+      while filled < count {
+        let rest = unsafe UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[filled...])
+        let got = try unsafe read(into: rest)
+        if got == 0 { return }
+        filled += got
+      }
+    }
+  }
+}
