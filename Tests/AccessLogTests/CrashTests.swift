@@ -7,12 +7,29 @@ import Testing
 
 @Suite struct CrashTests {
   /// `AccessLogWriter` stands beside the test runner.
-  private func writer(_ arguments: String...) throws -> Process {
+  private func writerPath() throws -> URL {
     let runner = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+    return URL(filePath: runner).deletingLastPathComponent().appending(path: "AccessLogWriter")
+  }
+
+  private func writer(_ arguments: String...) throws -> Process {
     let process = Process()
-    process.executableURL = URL(filePath: runner).deletingLastPathComponent().appending(path: "AccessLogWriter")
+    process.executableURL = try writerPath()
     process.arguments = arguments
     return process
+  }
+
+  /// Runs a shell script whose `$1` is the writer and `$2` the folder. What it prints.
+  private func run(_ script: String, _ folder: FilePath, namespace: Bool = false) async throws -> String {
+    let (process, output) = (Process(), Pipe())
+    process.executableURL = URL(filePath: namespace ? "/usr/bin/unshare" : "/bin/sh")
+    let shell = ["-c", script, "sh", try writerPath().path, folder.string]
+    process.arguments = namespace ? ["-m", "/bin/sh"] + shell : shell
+    process.standardOutput = output
+    try process.run()
+    let text = String(decoding: await readingToEnd(of: output.fileHandleForReading).value, as: UTF8.self)
+    process.waitUntilExit()
+    return text
   }
 
   @Test(arguments: [("written", 40), ("written", 150), ("synced", 100)])
@@ -33,6 +50,54 @@ import Testing
       #expect(records.map(\.sequence) == (1...UInt64(max(1, records.count))).map { $0 })
       #expect(records.count >= count && records.count <= count + 2)
       #expect(summary.damaged.count <= 1 && summary.damaged.lines.allSatisfy { $0.damage == .torn })
+    }
+  }
+
+  // The kernel takes part of a line, then refuses: the part must go.
+  @Test func aLineThatWasTakenInPartIsTakenBack() async throws {
+    try await withFolder { folder in
+      let script = """
+        trap '' XFSZ; ulimit -f 40
+        timeout -s KILL 0.5 "$1" "$2"
+        true
+        """
+      let printed = try await run(script, folder).split(separator: "\n")
+      let (records, summary) = try readAll(folder)
+      #expect(printed.contains("-") && records.count > 10)
+      #expect(records.compactMap(\.requestID) == printed.filter { $0 != "-" }.map(String.init))
+      #expect(summary.damaged.count == 0)
+    }
+  }
+
+  static let mayMount = {
+    let probe = Process()
+    probe.executableURL = URL(filePath: "/usr/bin/unshare")
+    probe.arguments = ["-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    probe.standardError = FileHandle.nullDevice
+    guard (try? probe.run()) != nil else { return false }
+    probe.waitUntilExit()
+    return probe.terminationStatus == 0
+  }()
+
+  @Test(.enabled(if: mayMount, "a small tmpfs needs root"))
+  func aFullDiskThatIsFreedGoesOn() async throws {
+    try await withFolder { folder in
+      let script = """
+        mkdir "$2.disk" && mount -t tmpfs -o size=1m tmpfs "$2.disk" || exit 1
+        head -c 700000 /dev/zero > "$2.disk/filler"
+        "$1" "$2.disk/log" & writer=$!
+        sleep 0.7; rm "$2.disk/filler"; sleep 0.05; kill -KILL $writer; wait $writer
+        cp "$2.disk"/log/* "$2"; umount "$2.disk"; rmdir "$2.disk"
+        """
+      let printed = try await run(script, folder, namespace: true).split(separator: "\n").map(String.init)
+      let refused = try #require(printed.firstIndex(of: "-"), "the disk was never full")
+      #expect(printed[refused...].contains { $0 != "-" }, "it did not go on")
+      let (records, summary) = try readAll(folder)
+      let logged = records.compactMap(\.requestID)
+      let acknowledged = printed.filter { $0 != "-" }
+      #expect(logged.count - acknowledged.count <= 1 && Array(logged.prefix(acknowledged.count)) == acknowledged)
+      #expect(records.map(\.sequence) == (1...UInt64(records.count)).map { $0 })
+      #expect(summary.damaged.count <= 1)
     }
   }
 }

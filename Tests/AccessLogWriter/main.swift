@@ -1,4 +1,5 @@
-// Logs until it is killed, and prints how many events were acknowledged so far: what a crash may not lose.
+// Logs until it is killed, and prints the number of each event that was acknowledged: what a crash may not lose.
+// Prints `-` for one that was refused, and tries the next a little later.
 //   AccessLogWriter FOLDER [written|synced] [COUNT] [CALLERS]
 // With COUNT it stops there and prints the nanoseconds of an event instead, wall clock and CPU.
 import AccessLog
@@ -8,6 +9,7 @@ import SystemPackage
 
 let arguments = CommandLine.arguments
 guard arguments.count > 1 else { exit(2) }
+alarm(30)  // whatever becomes of its parent, it does not go on for ever
 let durability = arguments.count > 2 ? AccessLogSettings.Durability(rawValue: arguments[2]) ?? .written : .written
 let log = try AccessLogFile(AccessLogSettings(directory: FilePath(arguments[1]), durability: durability))
 let key = try KeyName("customer-pii")
@@ -35,8 +37,14 @@ if arguments.count > 3, let count = Int(arguments[3]) {
   var number = 0
   while true {
     number += 1
-    try await log.report(event(number))
-    let text = "\(number)\n"
+    let text: String
+    do {
+      try await log.report(event(number))
+      text = "\(number)\n"
+    } catch {
+      text = "-\n"
+      usleep(1000)
+    }
     _ = unsafe write(1, text, text.utf8.count)  // a Swift string, for the call only
   }
 }

@@ -28,6 +28,8 @@ public final class AccessLogFile: AccessReporter, Sendable {
 
   private let state = Mutex(State())
   private let writer: Mutex<LineWriter>
+  /// Somebody writes, and will soon have done so.
+  private let isBriefly = Atomic(false)
   private let deadline: UInt64
   private let isSynced: Bool
   private let writing = DispatchQueue(label: "access-log")
@@ -72,6 +74,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
   private enum Role { case write, wait, wake, refused }
 
   private func enqueue(_ line: EventLine?) async throws {
+    waitBriefly()
     try await withCheckedThrowingContinuation { continuation in
       let waiter = Waiter(line: line, continuation: continuation, expires: monotonicNanoseconds() + deadline)
       let role = state.withLock { state -> Role in
@@ -80,7 +83,9 @@ public final class AccessLogFile: AccessReporter, Sendable {
         state.pending.append(waiter)
         if state.isWriting { return .wait }
         state.isWriting = true
-        return isSynced || state.isSlow ? .wake : .write
+        if isSynced || state.isSlow { return .wake }
+        isBriefly.store(true, ordering: .relaxed)
+        return .write
       }
       switch role {
       case .write: drain()
@@ -95,6 +100,15 @@ public final class AccessLogFile: AccessReporter, Sendable {
     }
   }
 
+  // About 10 µs. A write takes 2, and being suspended and resumed many more: so a caller first looks for that long
+  // whether it can write itself.
+  private static let looks = 20_000
+
+  private func waitBriefly() {
+    var looks = 0
+    while looks < Self.looks, isBriefly.load(ordering: .relaxed) { looks += 1 }
+  }
+
   // MARK: Writing
 
   // A caller writes for others no longer than this many batches; its own is in the first.
@@ -106,6 +120,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
     for _ in 0..<Self.batchesInARow {
       let batch = state.withLock { state -> [Waiter] in
         state.isWriting = !state.pending.isEmpty
+        if !state.isWriting { isBriefly.store(false, ordering: .relaxed) }
         swap(&state.pending, &state.inFlight)
         return state.inFlight
       }
@@ -123,6 +138,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
       for waiter in waiting { waiter.continuation.resume(with: result.mapError { $0 as any Error }) }
       if isSlow { break }
     }
+    isBriefly.store(false, ordering: .relaxed)
     writing.async { self.drain() }
   }
 

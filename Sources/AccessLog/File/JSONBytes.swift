@@ -17,7 +17,7 @@ extension [UInt8] {
   }
 
   private mutating func append(jsonEscaped text: String) {
-    if text.utf8.allSatisfy(isPlain) { return append(contentsOf: text.utf8) }
+    if isPlain(text) { return append(contentsOf: text.utf8) }
     for scalar in text.unicodeScalars {
       switch scalar.value {
       case 0x22, 0x5C:
@@ -45,6 +45,14 @@ extension [UInt8] {
   }
 }
 
-private func isPlain(_ byte: UInt8) -> Bool { byte >= 0x20 && byte < 0x7F && byte != 0x22 && byte != 0x5C }
+/// Whether nothing in it has to be escaped; ASCII only.
+private func isPlain(_ text: String) -> Bool {
+  let bytes = text.utf8Span.span
+  for i in bytes.indices {
+    let byte = bytes[i]
+    if byte < 0x20 || byte > 0x7E || byte == 0x22 || byte == 0x5C { return false }
+  }
+  return true
+}
 
 func hexDigit(_ value: UInt8) -> UInt8 { value < 10 ? 0x30 + value : 0x57 + value }
