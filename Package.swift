@@ -54,8 +54,9 @@ let package = Package(
     // Providers
     library("PKCS11", ["KMSCore", "CP11Kit"]),
     library("PKCS11Provider", ["KMSCore", "PKCS11", "CryptoPrimitives"]),
-    library("OpenSSLProvider", ["KMSCore", "CryptoPrimitives", "COpenSSL", "DurableFiles", system]),
-    library("InMemoryProvider", ["KMSCore", "CryptoPrimitives"]),
+    library("OpenSSLProvider", ["KMSCore", "SoftwareKeys", "CryptoPrimitives", "COpenSSL", "DurableFiles", system]),
+    library("SoftwareKeys", ["KMSCore", "CryptoPrimitives"]),
+    library("InMemoryProvider", ["KMSCore", "SoftwareKeys"]),
 
     // The middle: knows providers only as `any KMSProvider`
     library("Envelope", ["KMSCore", "CryptoPrimitives", system]),

@@ -1,0 +1,93 @@
+public import KMSCore
+internal import SoftwareKeys
+internal import Synchronization
+
+/// Keys in this process' memory: for unit tests, and the contract of ``KMSProvider`` in its plainest form.
+public final class InMemoryProvider: KMSProvider, KeyImporting, DirectEncrypting {
+  public let identity: ProviderIdentity
+  private let store = Mutex(KeyTable())
+  private let closed = Atomic(false)
+
+  public init(name: String) { identity = ProviderIdentity(kind: "memory", name: name) }
+
+  public func keyVersions(of name: KeyName?) async throws -> [KeyVersion] {
+    try begin("list-versions")
+    return store.withLock { $0.versions(of: name) }
+  }
+
+  public func createKeyVersion(_ request: NewKeyVersion) async throws -> KeyVersion {
+    try begin("create-version")
+    return try insert(request, SecretBytes.random(count: 32))
+  }
+
+  public func importKeyVersion(_ request: NewKeyVersion, material: borrowing SecretBytes) async throws -> KeyVersion {
+    try begin("import-version")
+    guard material.count == 32 else { throw KeyTable.wrongLength(material.count, identity.name) }
+    return try insert(request, material.copy())
+  }
+
+  private func insert(_ request: NewKeyVersion, _ material: consuming SecretBytes) throws -> KeyVersion {
+    let entry = KeyTable.Entry(
+      version: KeyVersion(
+        id: request.id, key: request.key, purpose: request.purpose, state: .active, enforcement: .suite,
+        provider: identity.name), kek: material)
+    return try store.withLock { try $0.insert(entry) }
+  }
+
+  public func setState(_ state: KeyState, of id: KeyVersionID) async throws -> KeyVersion {
+    try begin("set-state")
+    return try store.withLock { try $0.setState(state, of: id, provider: identity.name) }
+  }
+
+  public func wrap(_ key: borrowing SecretBytes, under id: KeyVersionID, aad: [UInt8]) async throws -> WrappedKey {
+    try begin("wrap")
+    guard key.count == 32 else { throw KeyTable.wrongLength(key.count, identity.name) }
+    let entry = try entry(id, for: .wrap, allowing: \.wraps, "wrap")
+    return try SoftwareKeys.wrap(key, kek: entry.kek)
+  }
+
+  public func unwrap(_ wrapped: WrappedKey, under id: KeyVersionID, aad: [UInt8]) async throws -> SecretBytes {
+    try begin("unwrap")
+    let entry = try entry(id, for: .wrap, allowing: \.unwraps, "unwrap")
+    return try SoftwareKeys.unwrap(wrapped, kek: entry.kek)
+  }
+
+  public func encrypt(
+    _ plaintext: Span<UInt8>, under id: KeyVersionID, aad: [UInt8]
+  ) async throws -> DirectCiphertext {
+    try begin("direct-encrypt")
+    let entry = try entry(id, for: .encrypt, allowing: \.wraps, "direct-encrypt")
+    return try SoftwareKeys.encrypt(plaintext, aad: aad, kek: entry.kek)
+  }
+
+  public func decrypt(_ ciphertext: DirectCiphertext, under id: KeyVersionID, aad: [UInt8]) async throws -> SecretBytes
+  {
+    try begin("direct-decrypt")
+    let entry = try entry(id, for: .encrypt, allowing: \.unwraps, "direct-decrypt")
+    return try SoftwareKeys.decrypt(ciphertext, aad: aad, kek: entry.kek)
+  }
+
+  public func health() async -> ProviderHealth {
+    closed.load(ordering: .acquiring)
+      ? ProviderHealth(isServing: false, detail: "closed")
+      : ProviderHealth(isServing: true, detail: "keys in memory, gone when the process ends")
+  }
+
+  public func close() async {
+    closed.store(true, ordering: .releasing)
+    store.withLock { $0 = KeyTable() }
+  }
+
+  private func begin(_ operation: String) throws {
+    try Task.checkCancellation()
+    guard !closed.load(ordering: .acquiring) else { throw KeyTable.closed(identity.name, operation) }
+  }
+
+  private func entry(
+    _ id: KeyVersionID, for purpose: KeyPurpose, allowing: (KeyState) -> Bool, _ operation: String
+  ) throws -> KeyTable.Entry {
+    try store.withLock {
+      try $0.entry(id, for: purpose, allowing: allowing, operation: operation, provider: identity.name)
+    }
+  }
+}
