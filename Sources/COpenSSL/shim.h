@@ -23,3 +23,82 @@ static inline int strongroom_hkdf_sha256(EVP_KDF_CTX *context, const unsigned ch
     };
     return EVP_KDF_derive(context, output, size, parameters);
 }
+
+/* Stacks are macros. */
+typedef STACK_OF(PKCS12_SAFEBAG) strongroom_bags;
+typedef STACK_OF(PKCS7) strongroom_safes;
+
+static inline strongroom_bags *strongroom_bags_new(void) { return sk_PKCS12_SAFEBAG_new_null(); }
+static inline int strongroom_bags_push(strongroom_bags *bags, PKCS12_SAFEBAG *bag) {
+    return sk_PKCS12_SAFEBAG_push(bags, bag);
+}
+static inline int strongroom_bags_count(const strongroom_bags *bags) { return sk_PKCS12_SAFEBAG_num(bags); }
+static inline PKCS12_SAFEBAG *strongroom_bags_at(const strongroom_bags *bags, int i) {
+    return sk_PKCS12_SAFEBAG_value(bags, i);
+}
+/* Wipes the secrets before it frees them: ASN.1 strings are freed as they are. */
+static inline void strongroom_bags_free(strongroom_bags *bags) {
+    for (int i = 0; i < sk_PKCS12_SAFEBAG_num(bags); i++) {
+        PKCS12_SAFEBAG *bag = sk_PKCS12_SAFEBAG_value(bags, i);
+        if (PKCS12_SAFEBAG_get_nid(bag) != NID_secretBag) continue;
+        const ASN1_TYPE *value = PKCS12_SAFEBAG_get0_bag_obj(bag);
+        if (value != NULL && value->type == V_ASN1_OCTET_STRING)
+            OPENSSL_cleanse(value->value.octet_string->data, (size_t)value->value.octet_string->length);
+    }
+    sk_PKCS12_SAFEBAG_pop_free(bags, PKCS12_SAFEBAG_free);
+}
+
+/* One AuthSafe of encrypted data, takes nothing over; NULL on failure. */
+static inline PKCS12 *strongroom_pkcs12_make(strongroom_bags *bags, const char *passphrase, int size, int iterations) {
+    PKCS12 *store = NULL;
+    strongroom_safes *safes = sk_PKCS7_new_null();
+    PKCS7 *safe = PKCS12_pack_p7encdata(NID_aes_256_cbc, passphrase, size, NULL, 16, iterations, bags);
+    if (safes != NULL && safe != NULL && sk_PKCS7_push(safes, safe) > 0) {
+        safe = NULL;
+        store = PKCS12_add_safes(safes, 0);
+        if (store != NULL && !PKCS12_set_mac(store, passphrase, size, NULL, 16, iterations, EVP_sha256())) {
+            PKCS12_free(store);
+            store = NULL;
+        }
+    }
+    PKCS7_free(safe);
+    sk_PKCS7_pop_free(safes, PKCS7_free);
+    return store;
+}
+
+/* Iterations of the MAC; 0 without one. */
+static inline long strongroom_pkcs12_mac_iterations(const PKCS12 *store) {
+    const ASN1_INTEGER *iterations = NULL;
+    if (!PKCS12_mac_present(store)) return 0;
+    PKCS12_get0_mac(NULL, NULL, NULL, &iterations, store);
+    return iterations == NULL ? 1 : ASN1_INTEGER_get(iterations);
+}
+
+/* Iterations of PBKDF2 if the data is encrypted by PBES2 with AES-256-CBC; 0 for anything else. */
+static inline long strongroom_pkcs7_pbkdf2_iterations(const PKCS7 *safe) {
+    long result = 0;
+    if (!PKCS7_type_is_encrypted((PKCS7 *)safe)) return 0;
+    const X509_ALGOR *algorithm = safe->d.encrypted->enc_data->algorithm;
+    if (OBJ_obj2nid(algorithm->algorithm) != NID_pbes2) return 0;
+    PBE2PARAM *scheme = (PBE2PARAM *)ASN1_TYPE_unpack_sequence(ASN1_ITEM_rptr(PBE2PARAM), algorithm->parameter);
+    if (scheme == NULL) return 0;
+    if (OBJ_obj2nid(scheme->encryption->algorithm) == NID_aes_256_cbc &&
+        OBJ_obj2nid(scheme->keyfunc->algorithm) == NID_id_pbkdf2) {
+        PBKDF2PARAM *derivation =
+            (PBKDF2PARAM *)ASN1_TYPE_unpack_sequence(ASN1_ITEM_rptr(PBKDF2PARAM), scheme->keyfunc->parameter);
+        if (derivation != NULL) result = ASN1_INTEGER_get(derivation->iter);
+        PBKDF2PARAM_free(derivation);
+    }
+    PBE2PARAM_free(scheme);
+    return result;
+}
+
+static inline strongroom_safes *strongroom_pkcs12_safes(const PKCS12 *store) { return PKCS12_unpack_authsafes(store); }
+static inline int strongroom_safes_count(const strongroom_safes *safes) { return sk_PKCS7_num(safes); }
+static inline PKCS7 *strongroom_safes_at(const strongroom_safes *safes, int i) { return sk_PKCS7_value(safes, i); }
+static inline void strongroom_safes_free(strongroom_safes *safes) { sk_PKCS7_pop_free(safes, PKCS7_free); }
+static inline strongroom_bags *strongroom_pkcs7_bags(PKCS7 *safe, const char *passphrase, int size) {
+    return PKCS12_unpack_p7encdata(safe, passphrase, size);
+}
+
+static inline void OPENSSL_free_(void *memory) { OPENSSL_free(memory); }

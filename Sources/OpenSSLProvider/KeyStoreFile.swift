@@ -1,0 +1,52 @@
+internal import DurableFiles
+internal import Glibc
+internal import KMSCore
+internal import SoftwareKeys
+internal import SystemPackage
+
+/// The key store on disk. It is replaced whole, under a lock between processes, and never changed in place.
+struct KeyStoreFile: Sendable {
+  let path: FilePath
+  let provider: String
+  let passphrase: SecretSource
+
+  private static let largest = 64 << 20
+
+  /// What is loaded, and what the file looked like then.
+  struct Snapshot: Sendable {
+    var table = KeyTable()
+    /// Nil: there is no file yet, which is an empty store.
+    var status: FileStatus?
+  }
+
+  /// Whether the file is another than at the time of `snapshot`. One `stat`.
+  func hasChanged(since snapshot: Snapshot) throws -> Bool { try FileStatus(path) != snapshot.status }
+
+  func load() throws -> Snapshot {
+    // The status is taken first: should the file be replaced meanwhile, the next look sees a difference.
+    guard let status = try FileStatus(path) else { return Snapshot() }
+    guard !status.isExposed else {
+      throw KMSError(
+        .keyStoreExposed, "others may read or change the key store \(path)", advice: "Run: chmod 600 \(path)",
+        provider: provider)
+    }
+    let der = try readFile(path, limit: Self.largest)
+    let table = try PKCS12Reader.decode(
+      der, passphrase: passphrase.read(), path: path.string, provider: provider)
+    return Snapshot(table: table, status: status)
+  }
+
+  /// Loads what is there now, changes it and puts it in place, while no other process can.
+  func update<Result>(_ change: (inout KeyTable) throws -> Result) throws -> (Snapshot, Result) {
+    try withFileLock(FilePath(path.string + ".lock")) {
+      var snapshot = try load()
+      let result = try change(&snapshot.table)
+      let der = try PKCS12Writer.encode(snapshot.table.all, passphrase: passphrase.read())
+      let file = try AtomicFile(path, replacing: true)
+      try file.write(der)
+      try file.commit()
+      snapshot.status = try FileStatus(path)
+      return (snapshot, result)
+    }
+  }
+}

@@ -1,0 +1,107 @@
+internal import COpenSSL
+internal import CryptoPrimitives
+internal import KMSCore
+internal import SoftwareKeys
+
+/// Reads what ``PKCS12Writer`` writes, and refuses weaker protection.
+enum PKCS12Reader {
+  static func decode(
+    _ der: [UInt8], passphrase: borrowing SecretBytes, path: String, provider: String
+  ) throws -> KeyTable {
+    let store = unsafe der.withUnsafeBufferPointer { buffer in  // d2i copies
+      var start = buffer.baseAddress
+      let store = unsafe d2i_PKCS12(nil, &start, buffer.count)
+      let isWhole = unsafe start == buffer.baseAddress.map { unsafe $0 + buffer.count }
+      guard !isWhole else { return unsafe store }
+      unsafe PKCS12_free(store)
+      return nil
+    }
+    guard let store = unsafe store else { throw damaged(path, "it is no PKCS#12 file") }
+    defer { unsafe PKCS12_free(store) }
+    let macIterations = unsafe strongroom_pkcs12_mac_iterations(store)
+    guard macIterations >= PKCS12Format.iterations else {
+      throw weak(path, "its MAC has \(macIterations) iterations")
+    }
+    return try passphrase.withBytes { bytes throws(any Error) in
+      try unsafe bytes.withUnsafeBytes { buffer throws(any Error) in  // for the call only
+        let text = unsafe buffer.baseAddress?.assumingMemoryBound(to: CChar.self)
+        guard unsafe PKCS12_verify_mac(store, text, CInt(buffer.count)) == 1 else {
+          OpenSSLFailure.clear()
+          throw KMSError(
+            .accessDenied, "the passphrase of \(path) is wrong, or the key store was changed",
+            advice: "Check the passphrase's source; if it is right, restore the key store from a good copy.")
+        }
+        return try unsafe readSafes(of: store, text, CInt(buffer.count), path: path, provider: provider)
+      }
+    }
+  }
+
+  @unsafe
+  private static func readSafes(
+    of store: OpaquePointer, _ passphrase: UnsafePointer<CChar>?, _ size: CInt, path: String, provider: String
+  ) throws -> KeyTable {
+    guard let safes = unsafe strongroom_pkcs12_safes(store) else { throw damaged(path, "its safes cannot be read") }
+    defer { unsafe strongroom_safes_free(safes) }
+    var table = KeyTable()
+    for i in 0..<(unsafe strongroom_safes_count(safes)) {
+      let safe = unsafe strongroom_safes_at(safes, i)
+      let iterations = unsafe strongroom_pkcs7_pbkdf2_iterations(safe)
+      guard iterations >= PKCS12Format.iterations else {
+        throw weak(path, "it is not encrypted by PBES2 with AES-256 and so many iterations of PBKDF2")
+      }
+      guard let bags = unsafe strongroom_pkcs7_bags(safe, passphrase, size) else {
+        throw damaged(path, "a safe cannot be decrypted")
+      }
+      defer { unsafe strongroom_bags_free(bags) }
+      for k in 0..<(unsafe strongroom_bags_count(bags)) {
+        let bag = unsafe strongroom_bags_at(bags, k)
+        guard let bag = unsafe bag else { continue }
+        _ = try table.insert(unsafe entry(bag, path: path, provider: provider))
+      }
+    }
+    return table
+  }
+
+  @unsafe
+  private static func entry(_ bag: OpaquePointer, path: String, provider: String) throws -> KeyTable.Entry {
+    let type = unsafe PKCS12_SAFEBAG_get0_bag_type(bag)
+    let kind = unsafe OBJ_obj2nid(type)
+    let purpose = KeyPurpose.allCases.first { PKCS12Format.bagType($0) == kind }
+    guard unsafe PKCS12_SAFEBAG_get_nid(bag) == NID_secretBag, let purpose,
+      let value = unsafe PKCS12_SAFEBAG_get0_bag_obj(bag), unsafe value.pointee.type == V_ASN1_OCTET_STRING,
+      let octets = unsafe value.pointee.value.octet_string,
+      let name = unsafe PKCS12_get_friendlyname(bag)
+    else { throw damaged(path, "it holds something that is no key of the suite") }
+    defer { unsafe OPENSSL_free_(name) }
+    guard unsafe octets.pointee.length == 32, let key = try? KeyName(unsafe String(cString: name)),
+      let id = unsafe attribute(bag, NID_localKeyID), let version = try? KeyVersionID(id),
+      let stateText = unsafe attribute(bag, PKCS12Format.stateIdentifier),
+      let state = KeyState(rawValue: String(decoding: stateText, as: UTF8.self)), state != .destroyed
+    else { throw damaged(path, "a key in it has no right length, name, id or state") }
+    let kek = SecretBytes(copying: unsafe Span(_unsafeStart: octets.pointee.data, count: 32))
+    return KeyTable.Entry(
+      version: KeyVersion(
+        id: version, key: key, purpose: purpose, state: state, enforcement: .suite, provider: provider), kek: kek)
+  }
+
+  @unsafe
+  private static func attribute(_ bag: OpaquePointer, _ identifier: CInt) -> [UInt8]? {
+    guard let value = unsafe PKCS12_SAFEBAG_get0_attr(bag, identifier),
+      unsafe value.pointee.type == V_ASN1_OCTET_STRING || value.pointee.type == V_ASN1_UTF8STRING,
+      let string = unsafe value.pointee.value.asn1_string
+    else { return nil }
+    return unsafe Array(UnsafeBufferPointer(start: string.pointee.data, count: Int(string.pointee.length)))
+  }
+
+  private static func damaged(_ path: String, _ problem: String) -> KMSError {
+    KMSError(
+      .keyStoreDamaged, "the key store \(path) cannot be read: \(problem)",
+      advice: "Restore it from a good copy; it was not changed.", cause: OpenSSLFailure.error("PKCS#12").cause)
+  }
+
+  private static func weak(_ path: String, _ problem: String) -> KMSError {
+    KMSError(
+      .keyStoreDamaged, "the key store \(path) is protected too weakly: \(problem)",
+      advice: "At least \(PKCS12Format.iterations) iterations are needed; use a store that the suite made.")
+  }
+}

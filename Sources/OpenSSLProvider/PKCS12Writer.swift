@@ -1,0 +1,72 @@
+internal import COpenSSL
+internal import CryptoPrimitives
+internal import KMSCore
+internal import SoftwareKeys
+
+/// The key store's form: PKCS#12 (RFC 7292) with one AuthSafe, encrypted by PBES2 (RFC 8018), in which each KEK
+/// is a secret bag.
+enum PKCS12Format {
+  /// For PBKDF2 and for the MAC alike: the weaker one would decide.
+  static let iterations = 600_000
+
+  /// Own attribute for a version's state: an OID from a UUID (2.25, X.667).
+  static let stateAttribute = "2.25.214640473210493715208437610429134028211"
+
+  /// The bag's type says what the key is for.
+  static func bagType(_ purpose: KeyPurpose) -> CInt {
+    purpose == .wrap ? NID_id_aes256_wrap : NID_aes_256_gcm
+  }
+
+  static let stateIdentifier: CInt = unsafe OBJ_create(  // libcrypto copies the strings
+    stateAttribute, "strongroomState", "Strongroom key state")
+}
+
+enum PKCS12Writer {
+  /// The store as DER. The KEKs in it are encrypted.
+  static func encode(_ entries: [KeyTable.Entry], passphrase: borrowing SecretBytes) throws -> [UInt8] {
+    guard let bags = unsafe strongroom_bags_new() else { throw OpenSSLFailure.error("sk_PKCS12_SAFEBAG_new_null") }
+    defer { unsafe strongroom_bags_free(bags) }
+    for entry in entries { try unsafe add(entry, to: bags) }
+    let store = try unsafe passphrase.withBytes { bytes throws(any Error) in
+      try unsafe bytes.withUnsafeBytes { buffer throws(any Error) in  // for the call only
+        let text = unsafe buffer.baseAddress?.assumingMemoryBound(to: CChar.self)
+        let store = unsafe strongroom_pkcs12_make(bags, text, CInt(buffer.count), CInt(PKCS12Format.iterations))
+        guard let store = unsafe store else { throw OpenSSLFailure.error("PKCS12_add_safes") }
+        return unsafe store
+      }
+    }
+    defer { unsafe PKCS12_free(store) }
+    let size = unsafe i2d_PKCS12(store, nil)
+    guard size > 0 else { throw OpenSSLFailure.error("i2d_PKCS12") }
+    return try unsafe [UInt8](unsafeUninitializedCapacity: Int(size)) { buffer, count in  // i2d writes `size` bytes
+      var end = buffer.baseAddress
+      guard unsafe i2d_PKCS12(store, &end) == size else { throw OpenSSLFailure.error("i2d_PKCS12") }
+      count = Int(size)
+    }
+  }
+
+  @unsafe
+  private static func add(_ entry: KeyTable.Entry, to bags: OpaquePointer) throws {
+    let version = entry.version
+    let bag = unsafe entry.kek.withBytes { kek in
+      unsafe kek.withUnsafeBufferPointer {
+        unsafe PKCS12_SAFEBAG_create_secret(
+          PKCS12Format.bagType(version.purpose), V_ASN1_OCTET_STRING, $0.baseAddress, CInt($0.count))
+      }
+    }
+    guard let bag = unsafe bag else { throw OpenSSLFailure.error("PKCS12_SAFEBAG_create_secret") }
+    guard unsafe strongroom_bags_push(bags, bag) > 0 else {
+      unsafe PKCS12_SAFEBAG_free(bag)
+      throw OpenSSLFailure.error("sk_PKCS12_SAFEBAG_push")
+    }
+    // The bag belongs to the stack from here on.
+    let name = version.key.description
+    var id = version.id.bytes
+    let state = Array(version.state.rawValue.utf8)
+    guard unsafe PKCS12_add_friendlyname_utf8(bag, name, CInt(name.utf8.count)) == 1,
+      unsafe PKCS12_add_localkeyid(bag, &id, CInt(id.count)) == 1,
+      unsafe PKCS12_add1_attr_by_txt(
+        bag, PKCS12Format.stateAttribute, V_ASN1_UTF8STRING, state, CInt(state.count)) == 1
+    else { throw OpenSSLFailure.error("PKCS12_add1_attr_by_txt") }
+  }
+}
