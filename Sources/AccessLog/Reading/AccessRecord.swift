@@ -30,10 +30,10 @@ public struct AccessRecord: Sendable, Hashable {
   /// Reads one line without its newline. Nil when it is not a record; unknown fields are passed over.
   public init?(line: ArraySlice<UInt8>) {
     guard let fields = JSONObject(line),
-      let timestamp = fields["timestamp"].flatMap(\.string).flatMap(Timestamp.init(rfc3339:)),
-      let sequence = fields["sequence"].flatMap(\.number).flatMap(UInt64.init(exactly:)),
+      let time = fields["timestamp"]?.string, let timestamp = Timestamp(rfc3339: time),
+      let number = fields["sequence"]?.number, let sequence = UInt64(exactly: number),
       let operation = fields["operation"]?.string,
-      let phase = fields["phase"].flatMap(\.string).flatMap(AccessEvent.Phase.init(rawValue:))
+      let word = fields["phase"]?.string, let phase = AccessEvent.Phase(rawValue: word)
     else { return nil }
     self.timestamp = timestamp
     self.sequence = sequence

@@ -36,15 +36,15 @@ struct JSONObject {
     }
 
     mutating func object(depth: Int) -> [(name: String, value: Value)]? {
-      guard take("{") else { return nil }
+      guard take(0x7B) else { return nil }
       var fields: [(name: String, value: Value)] = []
-      if take("}") { return fields }
+      if take(0x7D) { return fields }
       repeat {
         skipSpace()
-        guard let name = string(), take(":"), let value = value(depth: depth + 1) else { return nil }
+        guard let name = string(), take(0x3A), let value = value(depth: depth + 1) else { return nil }
         fields.append((name, value))
-      } while take(",")
-      return take("}") ? fields : nil
+      } while take(0x2C)
+      return take(0x7D) ? fields : nil
     }
 
     private mutating func value(depth: Int) -> Value? {
@@ -62,14 +62,14 @@ struct JSONObject {
     }
 
     private mutating func array(depth: Int) -> Value? {
-      guard take("[") else { return nil }
+      guard take(0x5B) else { return nil }
       var values: [Value] = []
-      if take("]") { return .array(values) }
+      if take(0x5D) { return .array(values) }
       repeat {
         guard let value = value(depth: depth + 1) else { return nil }
         values.append(value)
-      } while take(",")
-      return take("]") ? .array(values) : nil
+      } while take(0x2C)
+      return take(0x5D) ? .array(values) : nil
     }
 
     private mutating func literal(_ text: String, _ value: Value) -> Value? {
@@ -79,10 +79,22 @@ struct JSONObject {
     }
 
     private mutating func number() -> Value? {
-      let digits = rest.prefix { (0x30...0x39).contains($0) || "+-.eE".utf8.contains($0) }
+      let digits = rest.prefix(while: Self.isNumeric)
       guard let value = Double(String(decoding: digits, as: UTF8.self)), value.isFinite else { return nil }
       rest = rest[digits.endIndex...]
       return .number(value)
+    }
+
+    // Digits and `+ - . e E`
+    private static func isNumeric(_ byte: UInt8) -> Bool {
+      switch byte {
+      case 0x30...0x39, 0x2B, 0x2D, 0x2E, 0x65, 0x45: true
+      default: false
+      }
+    }
+
+    private static func text(_ bytes: ArraySlice<UInt8>) -> String? {
+      do { return String(copying: try UTF8Span(validating: bytes.span)) } catch { return nil }
     }
 
     private mutating func string() -> String? {
@@ -92,12 +104,12 @@ struct JSONObject {
       rest = rest[plain.endIndex...]
       if rest.first == 0x22 {
         rest = rest.dropFirst()
-        return String(validating: plain, as: UTF8.self)
+        return Self.text(plain)
       }
       var text = Array(plain)
       while let byte = rest.popFirst() {
         switch byte {
-        case 0x22: return String(validating: text, as: UTF8.self)
+        case 0x22: return Self.text(text[...])
         case 0x5C: guard escape(into: &text) else { return nil }
         case 0..<0x20: return nil
         default: text.append(byte)
@@ -136,9 +148,9 @@ struct JSONObject {
       return value
     }
 
-    private mutating func take(_ character: Character) -> Bool {
+    private mutating func take(_ byte: UInt8) -> Bool {
       skipSpace()
-      guard rest.first == character.asciiValue else { return false }
+      guard rest.first == byte else { return false }
       rest = rest.dropFirst()
       return true
     }
