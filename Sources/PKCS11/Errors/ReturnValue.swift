@@ -1,0 +1,113 @@
+internal import CP11Kit
+package import KMSCore
+
+/// What a Cryptoki function returned.
+package struct ReturnValue: Sendable, Hashable, CustomStringConvertible {
+  package let rawValue: UInt
+  package init(_ rawValue: UInt) { self.rawValue = rawValue }
+
+  package var description: String {
+    let hex = "0x" + String(rawValue, radix: 16)
+    return Self.names[rawValue].map { "\($0) (\(hex))" } ?? "CKR \(hex)"
+  }
+
+  /// The session or token is gone or unsure: do not use the session again.
+  package var endsSession: Bool { Self.endingSession.contains(rawValue) }
+
+  /// The handle no longer names the object that it did.
+  package var meansStaleHandle: Bool {
+    [
+      CKR_OBJECT_HANDLE_INVALID, CKR_KEY_HANDLE_INVALID, CKR_WRAPPING_KEY_HANDLE_INVALID,
+      CKR_UNWRAPPING_KEY_HANDLE_INVALID,
+    ].contains(rawValue)
+  }
+
+  /// From C_UnwrapKey or C_Decrypt: the input is not right. GENERAL_ERROR is SoftHSM's word for it.
+  package var meansBadCiphertext: Bool {
+    [
+      CKR_GENERAL_ERROR, CKR_FUNCTION_FAILED, CKR_WRAPPED_KEY_INVALID, CKR_WRAPPED_KEY_LEN_RANGE,
+      CKR_ENCRYPTED_DATA_INVALID, CKR_ENCRYPTED_DATA_LEN_RANGE, CKR_DATA_INVALID,
+    ].contains(rawValue)
+  }
+
+  private static let endingSession: Set<UInt> = [
+    CKR_SESSION_HANDLE_INVALID, CKR_SESSION_CLOSED, CKR_DEVICE_ERROR, CKR_DEVICE_REMOVED, CKR_TOKEN_NOT_PRESENT,
+    CKR_TOKEN_NOT_RECOGNIZED, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_USER_NOT_LOGGED_IN,
+  ]
+
+  private static let names: [UInt: String] = [
+    CKR_OK: "CKR_OK", CKR_HOST_MEMORY: "CKR_HOST_MEMORY", CKR_SLOT_ID_INVALID: "CKR_SLOT_ID_INVALID",
+    CKR_GENERAL_ERROR: "CKR_GENERAL_ERROR", CKR_FUNCTION_FAILED: "CKR_FUNCTION_FAILED",
+    CKR_ARGUMENTS_BAD: "CKR_ARGUMENTS_BAD", CKR_ATTRIBUTE_READ_ONLY: "CKR_ATTRIBUTE_READ_ONLY",
+    CKR_ATTRIBUTE_SENSITIVE: "CKR_ATTRIBUTE_SENSITIVE", CKR_ATTRIBUTE_TYPE_INVALID: "CKR_ATTRIBUTE_TYPE_INVALID",
+    CKR_ATTRIBUTE_VALUE_INVALID: "CKR_ATTRIBUTE_VALUE_INVALID", CKR_DATA_INVALID: "CKR_DATA_INVALID",
+    CKR_DATA_LEN_RANGE: "CKR_DATA_LEN_RANGE", CKR_DEVICE_ERROR: "CKR_DEVICE_ERROR",
+    CKR_DEVICE_MEMORY: "CKR_DEVICE_MEMORY", CKR_DEVICE_REMOVED: "CKR_DEVICE_REMOVED",
+    CKR_ENCRYPTED_DATA_INVALID: "CKR_ENCRYPTED_DATA_INVALID",
+    CKR_ENCRYPTED_DATA_LEN_RANGE: "CKR_ENCRYPTED_DATA_LEN_RANGE", CKR_FUNCTION_CANCELED: "CKR_FUNCTION_CANCELED",
+    CKR_FUNCTION_NOT_SUPPORTED: "CKR_FUNCTION_NOT_SUPPORTED", CKR_KEY_HANDLE_INVALID: "CKR_KEY_HANDLE_INVALID",
+    CKR_KEY_SIZE_RANGE: "CKR_KEY_SIZE_RANGE", CKR_KEY_TYPE_INCONSISTENT: "CKR_KEY_TYPE_INCONSISTENT",
+    CKR_KEY_INDIGESTIBLE: "CKR_KEY_INDIGESTIBLE",
+    CKR_KEY_FUNCTION_NOT_PERMITTED: "CKR_KEY_FUNCTION_NOT_PERMITTED", CKR_KEY_NOT_WRAPPABLE: "CKR_KEY_NOT_WRAPPABLE",
+    CKR_KEY_UNEXTRACTABLE: "CKR_KEY_UNEXTRACTABLE", CKR_MECHANISM_INVALID: "CKR_MECHANISM_INVALID",
+    CKR_MECHANISM_PARAM_INVALID: "CKR_MECHANISM_PARAM_INVALID",
+    CKR_OBJECT_HANDLE_INVALID: "CKR_OBJECT_HANDLE_INVALID", CKR_OPERATION_ACTIVE: "CKR_OPERATION_ACTIVE",
+    CKR_OPERATION_NOT_INITIALIZED: "CKR_OPERATION_NOT_INITIALIZED", CKR_PIN_INCORRECT: "CKR_PIN_INCORRECT",
+    CKR_PIN_INVALID: "CKR_PIN_INVALID", CKR_PIN_LEN_RANGE: "CKR_PIN_LEN_RANGE", CKR_PIN_EXPIRED: "CKR_PIN_EXPIRED",
+    CKR_PIN_LOCKED: "CKR_PIN_LOCKED", CKR_SESSION_CLOSED: "CKR_SESSION_CLOSED",
+    CKR_SESSION_COUNT: "CKR_SESSION_COUNT", CKR_SESSION_HANDLE_INVALID: "CKR_SESSION_HANDLE_INVALID",
+    CKR_SESSION_READ_ONLY: "CKR_SESSION_READ_ONLY", CKR_TEMPLATE_INCOMPLETE: "CKR_TEMPLATE_INCOMPLETE",
+    CKR_TEMPLATE_INCONSISTENT: "CKR_TEMPLATE_INCONSISTENT", CKR_TOKEN_NOT_PRESENT: "CKR_TOKEN_NOT_PRESENT",
+    CKR_TOKEN_NOT_RECOGNIZED: "CKR_TOKEN_NOT_RECOGNIZED", CKR_TOKEN_WRITE_PROTECTED: "CKR_TOKEN_WRITE_PROTECTED",
+    CKR_UNWRAPPING_KEY_HANDLE_INVALID: "CKR_UNWRAPPING_KEY_HANDLE_INVALID",
+    CKR_USER_ALREADY_LOGGED_IN: "CKR_USER_ALREADY_LOGGED_IN", CKR_USER_NOT_LOGGED_IN: "CKR_USER_NOT_LOGGED_IN",
+    CKR_USER_PIN_NOT_INITIALIZED: "CKR_USER_PIN_NOT_INITIALIZED", CKR_USER_TYPE_INVALID: "CKR_USER_TYPE_INVALID",
+    CKR_WRAPPED_KEY_INVALID: "CKR_WRAPPED_KEY_INVALID", CKR_WRAPPED_KEY_LEN_RANGE: "CKR_WRAPPED_KEY_LEN_RANGE",
+    CKR_WRAPPING_KEY_HANDLE_INVALID: "CKR_WRAPPING_KEY_HANDLE_INVALID",
+    CKR_RANDOM_NO_RNG: "CKR_RANDOM_NO_RNG", CKR_BUFFER_TOO_SMALL: "CKR_BUFFER_TOO_SMALL",
+    CKR_CRYPTOKI_NOT_INITIALIZED: "CKR_CRYPTOKI_NOT_INITIALIZED",
+    CKR_CRYPTOKI_ALREADY_INITIALIZED: "CKR_CRYPTOKI_ALREADY_INITIALIZED",
+    CKR_FUNCTION_REJECTED: "CKR_FUNCTION_REJECTED",
+  ]
+}
+
+/// A Cryptoki call that failed.
+package struct CallFailure: Error {
+  package let function: String
+  package let returned: ReturnValue
+
+  /// The same for a caller, with what to do.
+  package var error: KMSError {
+    let (code, message, advice): (KMSError.Code, String, String) =
+      switch returned.rawValue {
+      case CKR_PIN_INCORRECT, CKR_PIN_INVALID, CKR_PIN_LEN_RANGE:
+        (.accessDenied, "the token's PIN is wrong", "Correct the PIN's source; a wrong one is not tried twice.")
+      case CKR_PIN_LOCKED:
+        (.pinLocked, "the token's PIN is locked", "Its security officer must unlock it.")
+      case CKR_PIN_EXPIRED: (.accessDenied, "the token's PIN has expired", "Set a new one with the vendor's tool.")
+      case CKR_USER_PIN_NOT_INITIALIZED:
+        (.accessDenied, "the token has no user PIN yet", "Set one with the vendor's tool.")
+      case CKR_SESSION_COUNT:
+        (.providerUnavailable, "the token gives no more sessions", "Lower max-sessions, or end other programs.")
+      case CKR_TOKEN_NOT_PRESENT, CKR_TOKEN_NOT_RECOGNIZED, CKR_DEVICE_REMOVED:
+        (.providerUnavailable, "the token is not there", "Plug it in, or check the HSM's connection.")
+      case CKR_TOKEN_WRITE_PROTECTED, CKR_SESSION_READ_ONLY:
+        (.accessDenied, "the token is write-protected", "Use a token that takes new keys.")
+      case CKR_FUNCTION_NOT_SUPPORTED, CKR_MECHANISM_INVALID:
+        (.notSupported, "the token cannot do this", "'strongroom doctor' shows what it can do.")
+      case _ where returned.endsSession:
+        (.providerUnavailable, "the token lost the session", "Check the HSM's connection, then try again.")
+      default:
+        (
+          .providerFailed, "the token refused a call",
+          "See the token's own log; docs/troubleshooting.md explains codes."
+        )
+      }
+    return KMSError(code, message, advice: advice, cause: "\(function): \(returned)")
+  }
+}
+
+/// Every Cryptoki call goes through here.
+func check(_ returned: UInt, _ function: String) throws(CallFailure) {
+  guard returned == CKR_OK else { throw CallFailure(function: function, returned: ReturnValue(returned)) }
+}

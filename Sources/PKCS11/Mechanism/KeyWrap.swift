@@ -1,0 +1,90 @@
+internal import CP11Kit
+package import KMSCore
+
+/// AES Key Wrap (CKM_AES_KEY_WRAP, RFC 3394) by C_WrapKey and C_UnwrapKey.
+extension Session {
+  private static let plainKey = Template.sessionKey(sensitive: false)
+  private static let sensitiveKey = Template.sessionKey(sensitive: true)
+
+  /// 40 bytes for a key of 32.
+  package func wrap(_ key: borrowing SecretBytes, under kek: UInt) throws(CallFailure) -> [UInt8] {
+    let object = try create(Self.plainKey, value: key)
+    return try withObject(object) { () throws(CallFailure) in try wrapObject(object, under: kek) }
+  }
+
+  /// The key of 32 bytes.
+  package func unwrap(_ wrapped: [UInt8], under kek: UInt) throws(CallFailure) -> SecretBytes {
+    let object = try unwrapObject(wrapped, under: kek, Self.plainKey)
+    return try withObject(object) { () throws(CallFailure) in try value(of: object) }
+  }
+
+  /// Unwraps under `old` and wraps under `new` inside the token, and gives the thumbprint of what came out, too.
+  package func rewrap(
+    _ wrapped: [UInt8], from old: UInt, to new: UInt
+  ) throws(CallFailure) -> (wrapped: [UInt8], thumbprint: [UInt8]) {
+    let object = try unwrapObject(wrapped, under: old, Self.sensitiveKey)
+    let result = try withObject(object) { () throws(CallFailure) in try wrapObject(object, under: new) }
+    let back = try unwrapObject(result, under: new, Self.sensitiveKey)
+    let digest = try withObject(back) { () throws(CallFailure) in try thumbprint(of: back) }
+    return (result, digest)
+  }
+
+  private func wrapObject(_ object: UInt, under kek: UInt) throws(CallFailure) -> [UInt8] {
+    var mechanism = unsafe CK_MECHANISM(mechanism: CKM_AES_KEY_WRAP, pParameter: nil, ulParameterLen: 0)
+    var wrapped = [UInt8](repeating: 0, count: 96)  // input + 64: size queries are wrong on some tokens
+    var count = UInt(wrapped.count)
+    let returned = unsafe functions.C_WrapKey(handle, &mechanism, kek, object, &wrapped, &count)
+    try sound { () throws(CallFailure) in try check(returned, "C_WrapKey") }
+    wrapped.removeLast(wrapped.count - Int(min(count, UInt(wrapped.count))))
+    return wrapped
+  }
+
+  private func unwrapObject(
+    _ wrapped: [UInt8], under kek: UInt, _ template: Template
+  ) throws(CallFailure) -> UInt {
+    var mechanism = unsafe CK_MECHANISM(mechanism: CKM_AES_KEY_WRAP, pParameter: nil, ulParameterLen: 0)
+    var object: UInt = 0
+    // Cryptoki does not write to the wrapped key.
+    let returned = unsafe wrapped.withUnsafeBufferPointer { bytes in
+      unsafe functions.C_UnwrapKey(
+        handle, &mechanism, kek, UnsafeMutablePointer(mutating: bytes.baseAddress), UInt(bytes.count),
+        template.attributes.baseAddress, template.count, &object)
+    }
+    try check(returned, "C_UnwrapKey")
+    return object
+  }
+
+  private func value(of object: UInt) throws(CallFailure) -> SecretBytes {
+    try SecretBytes(capacity: 32) { output throws(CallFailure) in
+      try unsafe output.withUnsafeMutableBufferPointer { buffer, count throws(CallFailure) in  // 32 bytes, for the call
+        var attribute = unsafe CK_ATTRIBUTE(
+          type: CKA_VALUE, pValue: UnsafeMutableRawPointer(buffer.baseAddress), ulValueLen: UInt(buffer.count))
+        try unsafe check(functions.C_GetAttributeValue(handle, object, &attribute, 1), "C_GetAttributeValue")
+        count = Int(min(unsafe attribute.ulValueLen, UInt(buffer.count)))
+      }
+    }
+  }
+
+  /// SHA-256 of the COSE_Key {1: 4, -1: key} (RFC 9679), computed by the token from a key that it does not give out.
+  private func thumbprint(of object: UInt) throws(CallFailure) -> [UInt8] {
+    try sound { () throws(CallFailure) in
+      var mechanism = unsafe CK_MECHANISM(mechanism: CKM_SHA256, pParameter: nil, ulParameterLen: 0)
+      var prefix: [UInt8] = [0xA2, 0x01, 0x04, 0x20, 0x58, 0x20]
+      var digest = [UInt8](repeating: 0, count: 32)
+      var count = UInt(digest.count)
+      try unsafe check(functions.C_DigestInit(handle, &mechanism), "C_DigestInit")
+      try unsafe check(functions.C_DigestUpdate(handle, &prefix, UInt(prefix.count)), "C_DigestUpdate")
+      try check(functions.C_DigestKey(handle, object), "C_DigestKey")
+      try unsafe check(functions.C_DigestFinal(handle, &digest, &count), "C_DigestFinal")
+      return digest
+    }
+  }
+
+  /// Destroys a session object however `body` ends. A token that cannot gets its session closed instead.
+  private func withObject<R: ~Copyable>(
+    _ object: UInt, _ body: () throws(CallFailure) -> R
+  ) throws(CallFailure) -> R {
+    defer { if functions.C_DestroyObject(handle, object) != CKR_OK { isSound = false } }
+    return try body()
+  }
+}

@@ -1,0 +1,57 @@
+internal import CP11Kit
+internal import Glibc
+internal import KMSCore
+
+/// A loaded and initialised PKCS#11 module. p11-kit counts the users in this process, so another library's use of
+/// the same module neither disturbs this one nor is disturbed.
+@safe
+package final class Module: @unchecked Sendable {  // the function list is constant; Cryptoki does its own locking
+  let functions: UnsafeMutablePointer<CK_FUNCTION_LIST>
+  package let path: String
+  private let process = getpid()
+
+  /// - Throws: ``KMSError/Code/configurationInvalid`` for a bare name, ``KMSError/Code/providerUnavailable``.
+  package init(path: String) throws {
+    guard path.contains("/") else {
+      throw KMSError(
+        .configurationInvalid, "the PKCS#11 module '\(path)' is not a path",
+        advice: "Write it with its folder, so that no other library of that name is taken.")
+    }
+    guard unsafe access(path, R_OK) == 0 else {
+      throw KMSError(
+        .providerUnavailable, "there is no PKCS#11 module \(path)",
+        advice: "Install it, or correct module-path; on Debian SoftHSM's is /usr/lib/softhsm/libsofthsm2.so.")
+    }
+    guard let functions = unsafe p11_kit_module_load(path, 0) else {
+      let reason = unsafe p11_kit_message().map { unsafe String(cString: $0) } ?? "unknown"
+      throw KMSError(
+        .providerUnavailable, "\(path) cannot be loaded as a PKCS#11 module", advice: "Is it one for this machine?",
+        cause: "p11_kit_module_load: \(reason)")
+    }
+    let returned = unsafe p11_kit_module_initialize(functions)
+    guard returned == CKR_OK else {
+      unsafe p11_kit_module_release(functions)
+      throw KMSError(
+        .providerUnavailable, "the PKCS#11 module \(path) does not start",
+        advice: "Check its own configuration (for SoftHSM: SOFTHSM2_CONF and the token folder).",
+        cause: "C_Initialize: \(ReturnValue(returned))")
+    }
+    unsafe self.functions = functions
+    self.path = path
+  }
+
+  deinit {
+    guard getpid() == process else { return }  // a forked child must not end the parent's module
+    unsafe p11_kit_module_finalize(functions)
+    unsafe p11_kit_module_release(functions)
+  }
+
+  /// - Throws: in a forked child: sessions and logins are the parent's.
+  func checkProcess() throws {
+    guard getpid() == process else {
+      throw KMSError(
+        .providerUnavailable, "the token was opened before this process was forked",
+        advice: "Open the manager in the child, or start the child with exec.")
+    }
+  }
+}

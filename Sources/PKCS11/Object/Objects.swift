@@ -1,0 +1,97 @@
+internal import CP11Kit
+package import KMSCore
+
+/// Finding, reading, making and destroying objects.
+extension Session {
+  /// Handles of all objects that match, page by page.
+  package func find(_ template: Template) throws(CallFailure) -> [UInt] {
+    try sound { () throws(CallFailure) in
+      try unsafe check(
+        functions.C_FindObjectsInit(handle, template.attributes.baseAddress, template.count), "C_FindObjectsInit")
+      var found: [UInt] = []
+      var page = [UInt](repeating: 0, count: 256)
+      var count: UInt = 0
+      repeat {
+        try unsafe check(functions.C_FindObjects(handle, &page, UInt(page.count), &count), "C_FindObjects")
+        found += page.prefix(Int(count))
+      } while count > 0
+      try check(functions.C_FindObjectsFinal(handle), "C_FindObjectsFinal")
+      return found
+    }
+  }
+
+  /// Values of attributes that are no secrets, in the order asked for; nil where the object has none.
+  package func attributes(
+    of object: UInt, _ types: [AttributeType]
+  ) throws(CallFailure) -> [[UInt8]?] {
+    let room = 256
+    var buffer = [UInt8](repeating: 0, count: room * types.count)
+    let (returned, values) = unsafe buffer.withUnsafeMutableBytes { memory -> (UInt, [[UInt8]?]) in  // for the call
+      var query = unsafe types.enumerated().map { i, type in
+        unsafe CK_ATTRIBUTE(type: type.rawValue, pValue: memory.baseAddress! + i * room, ulValueLen: UInt(room))
+      }
+      let returned = unsafe functions.C_GetAttributeValue(handle, object, &query, UInt(query.count))
+      let values = unsafe query.enumerated().map { i, attribute -> [UInt8]? in
+        guard unsafe attribute.ulValueLen != STRONGROOM_CK_UNAVAILABLE, unsafe attribute.ulValueLen <= UInt(room) else {
+          return nil
+        }
+        return unsafe Array(memory[(i * room)..<(i * room + Int(attribute.ulValueLen))])
+      }
+      return (returned, values)
+    }
+    // These tell that some are missing; the others are there.
+    if ![CKR_ATTRIBUTE_TYPE_INVALID, CKR_ATTRIBUTE_SENSITIVE, CKR_BUFFER_TOO_SMALL].contains(returned) {
+      try check(returned, "C_GetAttributeValue")
+    }
+    return values
+  }
+
+  package func generateAES(_ template: Template) throws(CallFailure) -> UInt {
+    var object: UInt = 0
+    var mechanism = unsafe CK_MECHANISM(mechanism: CKM_AES_KEY_GEN, pParameter: nil, ulParameterLen: 0)
+    try unsafe check(
+      functions.C_GenerateKey(handle, &mechanism, template.attributes.baseAddress, template.count, &object),
+      "C_GenerateKey")
+    return object
+  }
+
+  package func create(_ template: Template) throws(CallFailure) -> UInt {
+    var object: UInt = 0
+    try unsafe check(
+      functions.C_CreateObject(handle, template.attributes.baseAddress, template.count, &object), "C_CreateObject")
+    return object
+  }
+
+  /// An object with `secret` as CKA_VALUE, which stays where it is until the token has it.
+  package func create(_ template: Template, value secret: borrowing SecretBytes) throws(CallFailure) -> UInt {
+    var object: UInt = 0
+    let returned = secret.withBytes { bytes in
+      // All for the call only; Cryptoki does not write to the value.
+      unsafe withUnsafeTemporaryAllocation(of: CK_ATTRIBUTE.self, capacity: Int(template.count) + 1) { all in
+        unsafe bytes.withUnsafeBufferPointer { value in
+          for i in 0..<Int(template.count) { unsafe all.initializeElement(at: i, to: template.attributes[i]) }
+          unsafe all.initializeElement(
+            at: Int(template.count),
+            to: CK_ATTRIBUTE(
+              type: CKA_VALUE, pValue: UnsafeMutableRawPointer(mutating: value.baseAddress),
+              ulValueLen: UInt(value.count)))
+          return unsafe functions.C_CreateObject(handle, all.baseAddress, template.count + 1, &object)
+        }
+      }
+    }
+    try check(returned, "C_CreateObject")
+    return object
+  }
+
+  package func destroy(_ object: UInt) throws(CallFailure) {
+    try check(functions.C_DestroyObject(handle, object), "C_DestroyObject")
+  }
+
+  /// One attribute a call: two at once are not atomic on all tokens.
+  package func set(_ type: AttributeType, to flag: Bool, of object: UInt) throws(CallFailure) {
+    let template = Template([(type, .flag(flag))])
+    try unsafe check(
+      functions.C_SetAttributeValue(handle, object, template.attributes.baseAddress, 1),
+      "C_SetAttributeValue")
+  }
+}

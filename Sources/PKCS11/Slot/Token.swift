@@ -1,0 +1,59 @@
+internal import CP11Kit
+internal import KMSCore
+
+/// A token in a slot. The slot's number is only good for now: tokens are found by label and serial number.
+package struct Token: Sendable {
+  package let label: String
+  package let serial: String
+  package let firmware: String
+  let slot: UInt
+  let flags: UInt
+
+  var pinIsLocked: Bool { flags & CKF_USER_PIN_LOCKED != 0 }
+  var pinHasFinalTry: Bool { flags & CKF_USER_PIN_FINAL_TRY != 0 }
+
+  /// - Throws: ``KMSError/Code/providerUnavailable``, naming the tokens that are there.
+  package static func find(label: String, serial: String?, in module: Module) throws -> Token {
+    let tokens = try all(in: module)
+    let matching = tokens.filter { $0.label == label && (serial == nil || $0.serial == serial) }
+    guard let token = matching.first else {
+      let there = tokens.map { "'\($0.label)' (serial \($0.serial))" }.joined(separator: ", ")
+      throw KMSError(
+        .providerUnavailable, "there is no token '\(label)'\(serial.map { " with serial \($0)" } ?? "")",
+        advice: there.isEmpty ? "\(module.path) shows no token at all." : "There are: \(there).")
+    }
+    guard matching.count == 1 else {
+      throw KMSError(
+        .configurationInvalid, "\(matching.count) tokens have the label '\(label)'",
+        advice: "Add serial= to the URI: \(matching.map(\.serial).joined(separator: ", ")).")
+    }
+    return token
+  }
+
+  private static func all(in module: Module) throws -> [Token] {
+    do throws(CallFailure) {
+      var count: UInt = 0
+      try unsafe check(module.functions.pointee.C_GetSlotList(1, nil, &count), "C_GetSlotList")
+      var slots = [UInt](repeating: 0, count: Int(count) + 8)  // one may have come meanwhile
+      count = UInt(slots.count)
+      try unsafe check(module.functions.pointee.C_GetSlotList(1, &slots, &count), "C_GetSlotList")
+      return slots.prefix(Int(count)).compactMap { try? Token(slot: $0, in: module) }
+    } catch { throw error.error }
+  }
+
+  init(slot: UInt, in module: Module) throws(CallFailure) {
+    var info = CK_TOKEN_INFO()
+    try unsafe check(module.functions.pointee.C_GetTokenInfo(slot, &info), "C_GetTokenInfo")  // `info` outlives it
+    label = unsafe withUnsafeBytes(of: info.label) { unsafe Self.text($0) }  // fixed-size arrays, padded with blanks
+    serial = unsafe withUnsafeBytes(of: info.serialNumber) { unsafe Self.text($0) }
+    firmware = "\(info.firmwareVersion.major).\(info.firmwareVersion.minor)"
+    self.slot = slot
+    flags = info.flags
+  }
+
+  @unsafe
+  private static func text(_ padded: UnsafeRawBufferPointer) -> String {
+    let end = unsafe padded.lastIndex { $0 != 0x20 && $0 != 0 }.map { $0 + 1 } ?? 0
+    return unsafe String(decoding: padded[..<end], as: UTF8.self)
+  }
+}
