@@ -127,7 +127,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
       if batch.isEmpty { return }
       let start = monotonicNanoseconds()
       let result = writer.withLock { writer in
-        Result { () throws(KMSError) in try writer.write(batch.compactMap(\.line), now: start) }
+        Result { () throws(KMSError) in try writer.write(batch.compactMap { $0.line }, now: start) }
       }
       let isSlow = monotonicNanoseconds() - start > Self.slow
       let waiting = state.withLock { state -> [Waiter] in
