@@ -53,7 +53,7 @@ let package = Package(
 
     // Providers
     library("PKCS11", ["KMSCore", "CP11Kit"]),
-    library("PKCS11Provider", ["KMSCore", "PKCS11", "CryptoPrimitives"]),
+    library("PKCS11Provider", ["KMSCore", "PKCS11", "CP11Kit"]),
     library("OpenSSLProvider", ["KMSCore", "SoftwareKeys", "CryptoPrimitives", "COpenSSL", "DurableFiles", system]),
     library("SoftwareKeys", ["KMSCore", "CryptoPrimitives"]),
     library("InMemoryProvider", ["KMSCore", "SoftwareKeys"]),

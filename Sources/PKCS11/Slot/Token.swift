@@ -9,8 +9,18 @@ package struct Token: Sendable {
   let slot: UInt
   let flags: UInt
 
-  var pinIsLocked: Bool { flags & CKF_USER_PIN_LOCKED != 0 }
-  var pinHasFinalTry: Bool { flags & CKF_USER_PIN_FINAL_TRY != 0 }
+  /// - Throws: ``KMSError/Code/pinLocked`` when the PIN is locked, or one more wrong one would lock it.
+  package func checkPINMayBeTried() throws {
+    if flags & CKF_USER_PIN_LOCKED != 0 {
+      throw KMSError(
+        .pinLocked, "the PIN of token '\(label)' is locked", advice: "Its security officer must unlock it.")
+    }
+    if flags & CKF_USER_PIN_FINAL_TRY != 0 {
+      throw KMSError(
+        .pinLocked, "one more wrong PIN locks token '\(label)', so none was tried",
+        advice: "Log in once with the right PIN and the vendor's tool, then try again.")
+    }
+  }
 
   /// - Throws: ``KMSError/Code/providerUnavailable``, naming the tokens that are there.
   package static func find(label: String, serial: String?, in module: Module) throws -> Token {

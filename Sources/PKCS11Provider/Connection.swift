@@ -1,0 +1,48 @@
+internal import KMSCore
+internal import PKCS11
+internal import Synchronization
+
+/// A token that is open: module, logged-in sessions and the index of its keys. When the token is lost, the whole
+/// connection is, with every handle in it.
+final class Connection: Sendable {
+  let module: Module
+  let token: Token
+  let pool: SessionPool
+  private let provider: String
+  private let index = Mutex<KeyIndex?>(nil)
+
+  /// Other nodes' new versions and state changes are seen after so long at most.
+  private static let indexAge = Duration.seconds(5)
+
+  init(_ configuration: PKCS11Configuration, pin: borrowing SecretBytes) throws {
+    module = try Module(path: configuration.uri.modulePath)
+    token = try Token.find(label: configuration.uri.tokenLabel, serial: configuration.uri.serial, in: module)
+    try token.checkPINMayBeTried()
+    provider = configuration.name
+    do throws(CallFailure) {
+      pool = try SessionPool(module: module, token: token, limit: configuration.maxSessions, pin: pin)
+    } catch { throw error.error }
+  }
+
+  /// The index, read again when it is old or `anew` is set.
+  func keys(anew: Bool = false) async throws -> KeyIndex {
+    if !anew, let index = index.withLock({ $0 }), ContinuousClock.now - index.loaded < Self.indexAge { return index }
+    let provider = provider
+    let fresh = try await pool.withSession { session throws(CallFailure) in
+      try KeyIndex(reading: session, provider: provider)
+    }
+    index.withLock { $0 = fresh }
+    return fresh
+  }
+
+  /// The key with this id, looked for once more when it is not in the index.
+  func entry(_ id: KeyVersionID, operation: String) async throws -> KeyIndex.Entry {
+    if let entry = try await keys().entry(id) { return entry }
+    if let entry = try await keys(anew: true).entry(id) { return entry }
+    throw KMSError(
+      .keyNotFound, "there is no key version \(id) in the token",
+      advice: "'strongroom key list' shows what there is.", provider: provider, operation: operation)
+  }
+
+  func forgetKeys() { index.withLock { $0 = nil } }
+}

@@ -1,0 +1,101 @@
+internal import KMSCore
+internal import PKCS11
+
+/// Which key versions the token holds, and their handles: a search of the token takes milliseconds where it holds
+/// many keys, so it is not made for each call.
+struct KeyIndex: Sendable {
+  struct Entry: Sendable {
+    let version: KeyVersion
+    let handle: UInt
+  }
+
+  private(set) var entries: [KeyVersionID: Entry] = [:]
+  /// Ids that more than one key has, with the keys' labels.
+  private(set) var duplicates: [KeyVersionID: [String]] = [:]
+  let loaded = ContinuousClock.now
+
+  /// Reads all keys and records.
+  init(reading session: Session, provider: String) throws(CallFailure) {
+    var records: [KeyVersionID: StateRecord] = [:]
+    for handle in try session.find(StateRecord.all) {
+      let values = try session.attributes(of: handle, [.label, .value])
+      guard let record = StateRecord(label: values[0], value: values[1]) else { continue }
+      // Two records of one version: a change was cut off between them. The stricter one holds.
+      if let other = records[record.id], other.state.strictness >= record.state.strictness { continue }
+      records[record.id] = record
+    }
+    for handle in try session.find(KeyTemplates.allKeys) {
+      let values = try session.attributes(
+        of: handle, [.id, .label, .wrap, .unwrap, .encrypt, .decrypt, .sensitive, .extractable])
+      guard let id = values[0].flatMap({ try? KeyVersionID($0) }),
+        let name = values[1].flatMap({ try? KeyName(String(decoding: $0, as: UTF8.self)) }),
+        values[6] == [1], values[7] == [0]
+      else { continue }
+      let flags = Flags(values[2...5].map { $0 == [1] })
+      guard let version = Self.version(id, name, flags, records[id], provider) else { continue }
+      if let other = entries[id] {
+        duplicates[id, default: [other.version.key.description]].append(name.description)
+      }
+      entries[id] = Entry(version: version, handle: handle)
+    }
+  }
+
+  /// - Throws: ``KMSError/Code/duplicateKeyVersion`` when two keys have this id.
+  func entry(_ id: KeyVersionID) throws -> Entry? {
+    if let labels = duplicates[id] { throw Self.duplicate(id, labels) }
+    return entries[id]
+  }
+
+  func versions(of name: KeyName?) throws -> [KeyVersion] {
+    for (id, labels) in duplicates where name == nil || labels.contains(name?.description ?? "") {
+      throw Self.duplicate(id, labels)
+    }
+    return entries.values.map(\.version).filter { name == nil || $0.key == name }.sorted { $0.id < $1.id }
+  }
+
+  struct Flags {
+    let wrap, unwrap, encrypt, decrypt: Bool
+
+    init(_ values: [Bool]) {
+      wrap = values[0]
+      unwrap = values[1]
+      encrypt = values[2]
+      decrypt = values[3]
+    }
+  }
+
+  private static func version(
+    _ id: KeyVersionID, _ name: KeyName, _ flags: Flags, _ record: StateRecord?, _ provider: String
+  ) -> KeyVersion? {
+    // A key that could do both is none of ours: whoever holds a session could read out what it wraps.
+    guard !((flags.wrap || flags.unwrap) && (flags.encrypt || flags.decrypt)) else { return nil }
+    let purpose: KeyPurpose? =
+      flags.wrap || flags.unwrap ? .wrap : flags.encrypt || flags.decrypt ? .encrypt : record?.purpose
+    guard let purpose else { return nil }
+    let (forward, back) = purpose == .wrap ? (flags.wrap, flags.unwrap) : (flags.encrypt, flags.decrypt)
+    let byFlags: KeyState = forward ? .active : back ? .deactivated : .suspended
+    let state = record?.state ?? byFlags
+    return KeyVersion(
+      id: id, key: name, purpose: purpose, state: state,
+      enforcement: state.wraps == forward && state.unwraps == back ? .token : .suite, provider: provider)
+  }
+
+  private static func duplicate(_ id: KeyVersionID, _ labels: [String]) -> KMSError {
+    KMSError(
+      .duplicateKeyVersion, "\(labels.count) keys in the token have the id \(id): \(labels.joined(separator: ", "))",
+      advice: "Give all but one another CKA_ID with the vendor's tool; until then none of them is used.")
+  }
+}
+
+extension KeyState {
+  /// How much a state forbids: of two, the stricter holds.
+  var strictness: Int {
+    switch self {
+    case .active: 0
+    case .deactivated: 1
+    case .compromised: 2
+    case .suspended: 3
+    case .destroyed: 4
+    }
+  }
+}

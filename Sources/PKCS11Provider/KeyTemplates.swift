@@ -1,0 +1,49 @@
+internal import KMSCore
+internal import PKCS11
+
+/// What a KEK in the token must look like.
+enum KeyTemplates {
+  private static let secretKey = UInt(4)  // CKO_SECRET_KEY
+  private static let aes = UInt(0x1F)  // CKK_AES
+
+  /// Every AES key on the token.
+  static let allKeys = Template([
+    (.objectClass, .number(secretKey)), (.keyType, .number(aes)), (.token, .flag(true)),
+  ])
+
+  /// Any secret key with this id, whatever it is.
+  static func withID(_ id: KeyVersionID) -> Template {
+    Template([(.objectClass, .number(secretKey)), (.token, .flag(true)), (.id, .bytes(id.bytes))])
+  }
+
+  static func newKey(_ request: NewKeyVersion, isImport: Bool) -> Template {
+    let wraps = request.purpose == .wrap
+    let attributes: [(AttributeType, Template.Value)] = [
+      (.objectClass, .number(secretKey)), (.keyType, .number(aes)), (.token, .flag(true)), (.isPrivate, .flag(true)),
+      (.sensitive, .flag(true)), (.extractable, .flag(false)), (.label, .bytes(Array(request.key.description.utf8))),
+      (.id, .bytes(request.id.bytes)), (.wrap, .flag(wraps)), (.unwrap, .flag(wraps)), (.encrypt, .flag(!wraps)),
+      (.decrypt, .flag(!wraps)), (.sign, .flag(false)), (.verify, .flag(false)), (.derive, .flag(false)),
+    ]
+    return Template(isImport ? attributes : attributes + [(.valueLength, .number(32))])
+  }
+
+  static let readBack: [AttributeType] = [
+    .sensitive, .extractable, .alwaysSensitive, .neverExtractable, .local, .wrap, .unwrap, .encrypt, .decrypt,
+  ]
+
+  /// Compares what the token says it made with what was asked for. It proves the attributes, not the token.
+  static func check(_ values: [[UInt8]?], _ request: NewKeyVersion, isImport: Bool) throws {
+    let wraps = request.purpose == .wrap
+    let expected: [(name: String, value: Bool)] = [
+      ("CKA_SENSITIVE", true), ("CKA_EXTRACTABLE", false), ("CKA_ALWAYS_SENSITIVE", !isImport),
+      ("CKA_NEVER_EXTRACTABLE", !isImport), ("CKA_LOCAL", !isImport), ("CKA_WRAP", wraps), ("CKA_UNWRAP", wraps),
+      ("CKA_ENCRYPT", !wraps), ("CKA_DECRYPT", !wraps),
+    ]
+    for ((name, value), read) in zip(expected, values) where read != [value ? 1 : 0] {
+      throw KMSError(
+        .tokenNotTrustworthy, "the token made a key with another \(name) than it was asked for; it was destroyed again",
+        advice: "Do not keep keys in this token before its vendor has explained that.",
+        key: "\(request.key) \(request.id)", operation: "create-version", cause: "\(name) is not \(value)")
+    }
+  }
+}

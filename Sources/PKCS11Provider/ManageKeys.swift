@@ -1,0 +1,113 @@
+public import KMSCore
+internal import PKCS11
+
+/// Making keys and moving them between states. Writes to the token run alone.
+extension PKCS11Provider: KeyImporting {
+  public func createKeyVersion(_ request: NewKeyVersion) async throws -> KeyVersion {
+    try await make(request, "create-version") { session throws(CallFailure) in
+      try session.generateAES(KeyTemplates.newKey(request, isImport: false))
+    }
+  }
+
+  public func importKeyVersion(_ request: NewKeyVersion, material: borrowing SecretBytes) async throws -> KeyVersion {
+    guard material.count == 32 else {
+      throw KMSError(.invalidInput, "a key has 32 bytes, this one \(material.count)", provider: identity.name)
+    }
+    return try await make(request, "import-version", isImport: true) { session throws(CallFailure) in
+      try session.create(KeyTemplates.newKey(request, isImport: true), value: material)
+    }
+  }
+
+  private func make(
+    _ request: NewKeyVersion, _ operation: String, isImport: Bool = false,
+    _ body: (Session) throws(CallFailure) -> UInt
+  ) async throws -> KeyVersion {
+    try await calling(operation) { connection in
+      defer { connection.forgetKeys() }
+      let outcome = try await connection.pool.alone { session throws(CallFailure) -> Result<Void, KMSError> in
+        // One token silently replaces a key when a second is made with its id.
+        guard try session.find(KeyTemplates.withID(request.id)).isEmpty else {
+          return .failure(
+            KMSError(
+              .duplicateKeyVersion, "the token holds a key with the id \(request.id) already",
+              advice: "Ids are never used twice; make a new one.", key: request.key.description))
+        }
+        let key = try body(session)
+        do {
+          let values = try session.attributes(of: key, KeyTemplates.readBack)
+          try KeyTemplates.check(values, request, isImport: isImport)
+          return .success(())
+        } catch {
+          try session.destroy(key)
+          guard let error = error as? KMSError else { throw error as! CallFailure }
+          return .failure(error)
+        }
+      }
+      try outcome.get()
+      return KeyVersion(
+        id: request.id, key: request.key, purpose: request.purpose, state: .active, enforcement: .token,
+        provider: identity.name)
+    }
+  }
+
+  public func setState(_ state: KeyState, of id: KeyVersionID) async throws -> KeyVersion {
+    try await calling("set-state") { connection in
+      connection.forgetKeys()
+      let entry = try await connection.entry(id, operation: "set-state")
+      let version = entry.version
+      try version.check(transitionTo: state)
+      guard state != version.state else { return version }
+      defer { connection.forgetKeys() }
+      guard state != .destroyed else {
+        try await connection.pool.alone { session throws(CallFailure) in
+          try session.destroy(entry.handle)  // the key first: a record without a key says nothing
+          try session.removeRecords(of: id)
+        }
+        return version.with(state: .destroyed)
+      }
+      let enforcement = try await connection.pool.alone { session throws(CallFailure) in
+        try session.move(entry.handle, version, to: state)
+      }
+      return version.with(state: state, enforcement: enforcement)
+    }
+  }
+}
+
+extension Session {
+  /// Restricting writes the record first, relaxing removes it last: cut off in between, the stricter state holds.
+  fileprivate func move(
+    _ key: UInt, _ version: KeyVersion, to state: KeyState
+  ) throws(CallFailure) -> StateEnforcement {
+    let needsRecord = state == .suspended || state == .compromised
+    let old = try find(StateRecord.named(version.id))
+    if state.strictness > version.state.strictness {
+      let record = StateRecord(id: version.id, state: state, purpose: version.purpose, isEnforcedByToken: true)
+      let made = try create(record.template)
+      for handle in old { try destroy(handle) }
+      let isEnforced = setFlags(of: key, version.purpose, state)
+      // The flags say it all: the record was only for the time between.
+      if isEnforced, !needsRecord { try destroy(made) }
+      return isEnforced ? .token : .suite
+    }
+    let isEnforced = setFlags(of: key, version.purpose, state)
+    let record = StateRecord(
+      id: version.id, state: state, purpose: version.purpose, isEnforcedByToken: isEnforced)
+    if needsRecord || !isEnforced { _ = try create(record.template) }
+    for handle in old { try destroy(handle) }
+    return isEnforced ? .token : .suite
+  }
+
+  fileprivate func removeRecords(of id: KeyVersionID) throws(CallFailure) {
+    for handle in try find(StateRecord.named(id)) { try destroy(handle) }
+  }
+
+  /// Whether the token took the flags, and says so when it is asked.
+  private func setFlags(of key: UInt, _ purpose: KeyPurpose, _ state: KeyState) -> Bool {
+    let (forward, back): (AttributeType, AttributeType) = purpose == .wrap ? (.wrap, .unwrap) : (.encrypt, .decrypt)
+    let wanted = [(forward, state.wraps), (back, state.unwraps)]
+    do throws(CallFailure) {
+      for (type, flag) in wanted { try set(type, to: flag, of: key) }
+      return try attributes(of: key, [forward, back]) == wanted.map { [$0.1 ? 1 : 0] }
+    } catch { return false }
+  }
+}

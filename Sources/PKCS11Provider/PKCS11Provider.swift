@@ -1,0 +1,213 @@
+public import KMSCore
+internal import PKCS11
+internal import Synchronization
+
+/// Which token, and how it is opened.
+public struct PKCS11Configuration: Sendable {
+  public let name: String
+  public let uri: PKCS11URI
+  public let pin: SecretSource
+  public let maxSessions: Int
+
+  /// - Parameters:
+  ///   - name: the provider's configured name.
+  ///   - maxSessions: sessions that are kept open for calls at most; one more holds the login.
+  public init(name: String, uri: PKCS11URI, pin: SecretSource, maxSessions: Int = 8) {
+    self.name = name
+    self.uri = uri
+    self.pin = pin
+    self.maxSessions = maxSessions
+  }
+}
+
+/// Keys in a token behind PKCS#11: made there, used there, never seen here.
+///
+/// The token is opened at first use. Calls run on the calling task's thread.
+public final class PKCS11Provider: KMSProvider {
+  public let identity: ProviderIdentity
+  private let configuration: PKCS11Configuration
+
+  private struct State {
+    var connection: Connection?
+    /// A PIN that the token refused. It is not tried again: tokens lock.
+    var refusedPIN: Refused?
+    var isClosed = false
+  }
+
+  private final class Refused: Sendable {
+    let pin: SecretBytes
+    init(_ pin: consuming SecretBytes) { self.pin = pin }
+  }
+
+  private let state = Mutex(State())
+
+  /// Opens nothing yet.
+  public init(_ configuration: PKCS11Configuration) {
+    identity = ProviderIdentity(kind: "pkcs11", name: configuration.name)
+    self.configuration = configuration
+  }
+
+  public func keyVersions(of name: KeyName?) async throws -> [KeyVersion] {
+    try await calling("list-versions") { connection in
+      try await connection.keys(anew: true).versions(of: name)
+    }
+  }
+
+  public func wrap(_ key: borrowing SecretBytes, under id: KeyVersionID, aad: [UInt8]) async throws -> WrappedKey {
+    guard key.count == 32 else {
+      throw KMSError(
+        .invalidInput, "a key has 32 bytes, this one \(key.count)", advice: "Give 32 bytes.", provider: identity.name)
+    }
+    let bytes = try await using(id, for: .wrap, allowing: \.wraps, "wrap") { session, kek throws(CallFailure) in
+      try session.wrap(key, under: kek)
+    }
+    return WrappedKey(algorithm: .a256KW, bytes: bytes)
+  }
+
+  public func unwrap(_ wrapped: WrappedKey, under id: KeyVersionID, aad: [UInt8]) async throws -> SecretBytes {
+    let operation = "unwrap"
+    return try await opening(operation) {
+      try await using(id, for: .wrap, allowing: \.unwraps, operation) { session, kek throws(CallFailure) in
+        try session.unwrap(wrapped.bytes, under: kek)
+      } before: {
+        try Self.checkForm(wrapped)
+      }
+    }
+  }
+
+  public func health() async -> ProviderHealth {
+    do {
+      let token = try await calling("health") { connection in
+        // A call that reaches the token, so that a dead one is noticed.
+        _ = try await connection.pool.withSession { session throws(CallFailure) in try session.random(1) }
+        return connection.token
+      }
+      return ProviderHealth(
+        isServing: true,
+        detail: "token '\(token.label)', serial \(token.serial), firmware \(token.firmware), "
+          + "module \(configuration.uri.modulePath); login works")
+    } catch {
+      return ProviderHealth(isServing: false, detail: "\(error)")
+    }
+  }
+
+  public func close() async {
+    let connection = state.withLock { state in
+      defer { state = State(isClosed: true) }
+      return state.connection
+    }
+    await connection?.pool.close()
+  }
+
+  static func checkForm(_ wrapped: WrappedKey) throws {
+    guard wrapped.algorithm == .a256KW else {
+      throw KMSError(
+        .notSupported, "a key wrapped by \(wrapped.algorithm) cannot be opened by this token",
+        advice: "Configure the provider that wrapped it.")
+    }
+    // Also because SoftHSM pads other lengths in silence.
+    guard wrapped.bytes.count == 40 else {
+      throw KMSError(
+        .doesNotOpen, "a wrapped key has 40 bytes, this one \(wrapped.bytes.count)", advice: "Take a good copy.")
+    }
+  }
+}
+
+/// How calls reach the token.
+extension PKCS11Provider {
+  /// Runs `body` with the key of this id, after its purpose and state were checked here as well.
+  ///
+  /// A handle that has gone stale is looked up again, and a session that was lost is replaced, once.
+  func using<R: ~Copyable>(
+    _ id: KeyVersionID, for purpose: KeyPurpose, allowing: (KeyState) -> Bool, _ operation: String,
+    _ body: (Session, UInt) throws(CallFailure) -> sending R, before check: () throws -> Void = {}
+  ) async throws -> sending R {
+    try await calling(operation) { connection in
+      var entry = try await connection.entry(id, operation: operation)
+      try entry.version.check(purpose: purpose, allowing: allowing, operation: operation)
+      try check()
+      do {
+        return try await connection.pool.withSession { session throws(CallFailure) in try body(session, entry.handle) }
+      } catch let failure as CallFailure where failure.returned.meansStaleHandle || failure.returned.endsSession {
+        connection.forgetKeys()
+        entry = try await connection.entry(id, operation: operation)
+        try entry.version.check(purpose: purpose, allowing: allowing, operation: operation)
+        let handle = entry.handle
+        return try await connection.pool.withSession { session throws(CallFailure) in try body(session, handle) }
+      }
+    }
+  }
+
+  /// Runs `body` with the open token, and turns what the token returned into errors.
+  func calling<R: ~Copyable>(
+    _ operation: String, _ body: (Connection) async throws -> sending R
+  ) async throws -> sending R {
+    do {
+      try Task.checkCancellation()
+      let connection = try connection()
+      do { return try await body(connection) } catch let failure as CallFailure {
+        // Whatever was lost is opened anew by the next call.
+        if failure.returned.endsSession { await drop(connection) }
+        throw failure
+      }
+    } catch let failure as CallFailure {
+      throw failure.error.adding(provider: identity.name, operation: operation)
+    } catch let error as KMSError {
+      throw error.adding(provider: identity.name, operation: operation)
+    }
+  }
+
+  /// Failures of the C_Unwrap or C_Decrypt in `body` that mean bad input.
+  func opening<R: ~Copyable>(_ operation: String, _ body: () async throws -> sending R) async throws -> sending R {
+    do { return try await body() } catch let error as KMSError where error.isBadCiphertext {
+      var refused = KMSError(
+        .doesNotOpen, "the token does not open it: it was made under another key, or changed",
+        advice: "Give the same context as for encryption, or take a good copy.")
+      refused.cause = error.cause
+      throw refused.adding(provider: identity.name, operation: operation)
+    }
+  }
+
+  private func connection() throws -> Connection {
+    try state.withLock { state throws(any Error) in
+      guard !state.isClosed else {
+        throw KMSError(.closed, "the provider was closed", advice: "Open another manager.")
+      }
+      if let connection = state.connection { return connection }
+      let pin = try configuration.pin.read()
+      if let refused = state.refusedPIN {
+        let same = refused.pin.equals(pin)
+        guard !same else {
+          throw KMSError(
+            .accessDenied, "the token refused this PIN before, so it was not tried again",
+            advice: "Correct the PIN in \(configuration.pin).")
+        }
+      }
+      do {
+        let connection = try Connection(configuration, pin: pin)
+        state.connection = connection
+        state.refusedPIN = nil
+        return connection
+      } catch let error as KMSError where error.code == .accessDenied {
+        state.refusedPIN = Refused(pin.copy())
+        throw error
+      }
+    }
+  }
+
+  private func drop(_ lost: Connection) async {
+    let isOurs = state.withLock { state in
+      guard state.connection === lost else { return false }
+      state.connection = nil
+      return true
+    }
+    if isOurs { await lost.pool.close() }
+  }
+}
+
+extension KMSError {
+  fileprivate var isBadCiphertext: Bool {
+    guard code == .providerFailed, let cause else { return false }
+    return cause.hasPrefix("C_UnwrapKey: ") || cause.hasPrefix("C_Decrypt: ")
+  }
+}

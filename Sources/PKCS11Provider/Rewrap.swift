@@ -1,0 +1,64 @@
+public import KMSCore
+internal import PKCS11
+
+extension PKCS11Provider: KeyRewrapping {
+  /// Wholly inside the token, the check of the result included: the key is never in this process.
+  public func rewrap(
+    _ wrapped: WrappedKey, from old: KeyVersionID, to new: KeyVersionID, thumbprint: [UInt8], aad: [UInt8]
+  ) async throws -> WrappedKey {
+    let operation = "rewrap"
+    return try await opening(operation) {
+      try await calling(operation) { connection in
+        let target = try await connection.entry(new, operation: operation)
+        try target.version.check(purpose: .wrap, allowing: \.wraps, operation: operation)
+        let result = try await using(old, for: .wrap, allowing: \.unwraps, operation) {
+          session, kek throws(CallFailure) in
+          try session.rewrap(wrapped.bytes, from: kek, to: target.handle)
+        } before: {
+          try Self.checkForm(wrapped)
+        }
+        guard constantTimeEqual(result.thumbprint.span, thumbprint.span) else {
+          throw KMSError(
+            .doesNotOpen, "the wrapped key is not the one that the envelope commits to",
+            advice: "The envelope was changed or put together from others; take a good copy.")
+        }
+        return WrappedKey(algorithm: .a256KW, bytes: result.wrapped)
+      }
+    }
+  }
+}
+
+extension PKCS11Provider: DirectEncrypting {
+  public func encrypt(
+    _ plaintext: Span<UInt8>, under id: KeyVersionID, aad: [UInt8]
+  ) async throws -> DirectCiphertext {
+    guard plaintext.count <= directEncryptionLimit else {
+      throw KMSError(
+        .limitExceeded, "direct encryption takes \(directEncryptionLimit) bytes at most, this has \(plaintext.count)",
+        advice: "Use an envelope.", provider: identity.name)
+    }
+    guard !aad.isEmpty else {
+      throw KMSError(
+        .invalidInput, "the additional data is empty", advice: "Give the message's Enc_structure.",
+        provider: identity.name)
+    }
+    return try await using(id, for: .encrypt, allowing: \.wraps, "direct-encrypt") {
+      session, key throws(CallFailure) in
+      let iv = try session.random(12)
+      return DirectCiphertext(iv: iv, bytes: try session.encrypt(plaintext, under: key, iv: iv, aad: aad))
+    }
+  }
+
+  public func decrypt(_ ciphertext: DirectCiphertext, under id: KeyVersionID, aad: [UInt8]) async throws -> SecretBytes
+  {
+    try await opening("direct-decrypt") {
+      try await using(id, for: .encrypt, allowing: \.unwraps, "direct-decrypt") { session, key throws(CallFailure) in
+        try session.decrypt(ciphertext.bytes, under: key, iv: ciphertext.iv, aad: aad)
+      } before: {
+        guard ciphertext.iv.count == 12, ciphertext.bytes.count >= 16, !aad.isEmpty else {
+          throw KMSError(.doesNotOpen, "IV or ciphertext is too short", advice: "Take a good copy.")
+        }
+      }
+    }
+  }
+}
