@@ -35,7 +35,7 @@ extension ProviderSettings {
     case .pkcs11(let uri, let pin, let maxSessions):
       #if PKCS11
         let uri = try PKCS11URI(parsing: uri)
-        guard let pin = try pin ?? uri.pinSource.map({ try SecretSource(uriPinSource: $0) }) else {
+        guard let pin = try pin ?? uri.pinSource.map({ try source($0) }) else {
           throw KMSError(
             .configurationInvalid, "providers.\(name): the PIN's source is missing",
             advice: "Add pin-source: file:/run/secrets/pin, env:VARIABLE, credential:NAME or prompt:.")

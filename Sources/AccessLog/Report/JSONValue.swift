@@ -1,5 +1,5 @@
 /// A JSON value whose object members keep their order.
-enum JSONValue {
+package enum JSONValue {
   case string(String)
   case integer(Int64)
   /// Written with three decimals.
@@ -9,7 +9,7 @@ enum JSONValue {
   case object([(name: String, value: JSONValue?)])
 
   /// Indented by two spaces; object members that are nil are left out.
-  var text: String {
+  package var text: String {
     var bytes: [UInt8] = []
     write(to: &bytes, indent: 0)
     return String(decoding: bytes, as: UTF8.self)

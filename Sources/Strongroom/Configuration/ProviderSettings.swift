@@ -5,6 +5,8 @@ internal import SystemPackage
 public struct ProviderSettings: Sendable {
   public let name: String
   public let kind: Kind
+  /// Finds a secret's source by its name, for sources that stand inside a URI.
+  let source: @Sendable (String) throws -> SecretSource
 
   public enum Kind: Sendable {
     /// A token behind a PKCS#11 module, named by a URI (RFC 7512).
@@ -17,6 +19,7 @@ public struct ProviderSettings: Sendable {
 
   init(name: String, settings: Settings, folder: FilePath, environment: [String: String]) throws {
     self.name = name
+    source = { try SecretSource(parsing: $0, folder: folder, environment: environment) }
     func setting(_ leaf: String) throws -> String? { try settings.text("providers.\(name).\(leaf)") }
     func required(_ leaf: String, _ example: String) throws -> String {
       guard let value = try setting(leaf) else {
@@ -25,9 +28,6 @@ public struct ProviderSettings: Sendable {
       }
       return value
     }
-    func source(_ leaf: String) throws -> SecretSource? {
-      try setting(leaf).map { try SecretSource(parsing: $0, folder: folder, environment: environment) }
-    }
     switch try required("type", "pkcs11, openssl or memory") {
     case "pkcs11":
       let sessions = try settings.converted("providers.\(name).max-sessions", "1 to 1024") { text in
@@ -35,10 +35,10 @@ public struct ProviderSettings: Sendable {
       }
       kind = .pkcs11(
         uri: try required("uri", "\"pkcs11:token=prod?module-path=/usr/lib/softhsm/libsofthsm2.so\""),
-        pin: try source("pin-source"), maxSessions: sessions ?? 8)
+        pin: try setting("pin-source").map(source), maxSessions: sessions ?? 8)
     case "openssl":
       let keystore = folder.pushing(FilePath(try required("keystore", "./keys.p12"))).string
-      guard let passphrase = try source("passphrase-source") else {
+      guard let passphrase = try setting("passphrase-source").map(source) else {
         throw KMSError(
           .configurationInvalid, "providers.\(name).passphrase-source is missing",
           advice: "For example: passphrase-source: env:STRONGROOM_PASSPHRASE")

@@ -1,7 +1,7 @@
 public import AccessLog
 public import DataAtRest
 internal import DurableFiles
-public import KMSCore
+internal import KMSCore
 public import SystemPackage
 
 /// Everything that a configuration file says, checked.

@@ -1,6 +1,6 @@
 internal import DurableFiles
 internal import Glibc
-public import KMSCore
+internal import KMSCore
 internal import SystemPackage
 
 extension SecretSource {
@@ -64,7 +64,7 @@ private func credentialSecret(_ name: String, _ environment: [String: String]) t
 
 /// Asks on the terminal itself, so that it works while standard input and output are in use. No echo.
 private func promptedSecret(_ text: String) throws -> SecretBytes {
-  guard let terminal = try? FileDescriptor.open("/dev/tty", .readWrite, options: .closeOnExec) else {
+  guard let terminal = try? FileDescriptor.open(FilePath("/dev/tty"), .readWrite, options: .closeOnExec) else {
     throw KMSError(
       .secretUnavailable, "there is no terminal to ask on", advice: "Name a file, variable or credential instead.")
   }

@@ -44,14 +44,14 @@ struct Doctor: AsyncParsableCommand {
       }), let loaded
     {
       if await check("access log", { try Self.checkLog(loaded) }) {
-        await check(loaded, check)
+        await inspect(loaded, check)
       }
     }
     report(findings)
     if let code = findings.lazy.compactMap(\.problem?.code).first { throw ExitCode(ExitStatus(code).rawValue) }
   }
 
-  private func check(
+  private func inspect(
     _ configuration: SuiteConfiguration, _ check: (String, () async throws -> String) async -> Bool
   ) async {
     var manager: DataAtRestManager?
@@ -118,10 +118,10 @@ struct Doctor: AsyncParsableCommand {
           findings.map { finding in
             .object([
               ("check", .string(finding.what)), ("ok", .bool(finding.problem == nil)),
-              ("code", .optional(finding.problem?.code.rawValue)), ("detail", .string(finding.detail)),
+              ("code", (finding.problem?.code.rawValue).map { .string($0) }), ("detail", .string(finding.detail)),
             ])
           }
-        ).text())
+        ).text)
       return
     }
     for finding in findings {

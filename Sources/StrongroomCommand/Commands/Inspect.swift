@@ -31,29 +31,29 @@ struct Inspect: AsyncParsableCommand {
     show(try describe(bytes))
   }
 
-  private func describe(_ bytes: [UInt8]) throws -> [(String, JSONValue)] {
+  private func describe(_ bytes: [UInt8]) throws -> [(name: String, value: JSONValue?)] {
     guard let kind = EnvelopeKind.detect(bytes) else {
       throw KMSError(
         .malformedEnvelope, bytes.isEmpty ? "the input is empty" : "this is no envelope",
         advice: "It does not begin like one; docs/envelope-format.md says how they begin.")
     }
-    var facts: [(String, JSONValue)] = [("kind", .string(kind.rawValue))]
+    var facts: [(name: String, value: JSONValue?)] = [("kind", .string(kind.rawValue))]
     switch kind {
     case .encrypt0:
       let message = try Encrypt0Message(parsing: bytes)
       facts.append(("key", .string(try KeyVersionID(message.keyID).description)))
-      facts.append(("plaintext_bytes", .number(message.ciphertext.count - 16)))
+      facts.append(("plaintext_bytes", .integer(Int64(message.ciphertext.count - 16))))
     case .field, .keyBlob:
       try add(EncryptMessage(parsing: bytes, as: kind == .field ? .field : .keyBlob), to: &facts)
     case .file:
       let header = try FileHeader(startOf: bytes)
-      facts.append(("header_bytes", .number(header.size)))
+      facts.append(("header_bytes", .integer(Int64(header.size))))
       try add(header.keyBlob, to: &facts)
     }
     return facts
   }
 
-  private func add(_ message: EncryptMessage, to facts: inout [(String, JSONValue)]) throws {
+  private func add(_ message: EncryptMessage, to facts: inout [(name: String, value: JSONValue?)]) throws {
     facts.append(("content_algorithm", .string("AES-256-GCM")))
     facts.append(("key_thumbprint", .string(message.thumbprint.map { hex($0) }.joined())))
     facts.append(
@@ -64,14 +64,14 @@ struct Inspect: AsyncParsableCommand {
             .object([
               ("key_version", .string(recipient.kid.description)),
               ("algorithm", .string(recipient.wrapped.algorithm.description)),
-              ("made", .optional(recipient.kid.created?.description)),
+              ("made", (recipient.kid.created?.description).map { .string($0) }),
             ])
           })
       ))
   }
 
-  private func show(_ facts: [(String, JSONValue)]) {
-    guard !format.json else { return Terminal.print(JSONValue.object(facts).text()) }
+  private func show(_ facts: [(name: String, value: JSONValue?)]) {
+    guard !format.json else { return Terminal.print(JSONValue.object(facts).text) }
     for (name, value) in facts {
       switch value {
       case .string(let text): Terminal.print("\(name): \(text)")
@@ -83,7 +83,8 @@ struct Inspect: AsyncParsableCommand {
           }
           Terminal.print("  " + texts.joined(separator: ", "))
         }
-      default: Terminal.print("\(name): \(value.text())")
+      case let value?: Terminal.print("\(name): \(value.text)")
+      case nil: break
       }
     }
   }

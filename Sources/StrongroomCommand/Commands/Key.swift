@@ -1,5 +1,5 @@
-import ArgumentParser
-import Strongroom
+public import ArgumentParser
+public import Strongroom
 
 struct Key: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -140,7 +140,7 @@ struct Key: AsyncParsableCommand {
   }
 }
 
-extension KeyPurpose: @retroactive ExpressibleByArgument {}
+extension KeyPurpose: ExpressibleByArgument {}
 
 private func print(_ versions: [KeyVersion], json: Bool) {
   let current = Set(Dictionary(grouping: versions, by: \.key).values.compactMap(\.current?.id))
@@ -152,10 +152,10 @@ private func print(_ versions: [KeyVersion], json: Bool) {
             ("key", .string(version.key.description)), ("version", .string(version.id.description)),
             ("state", .string(version.state.rawValue)), ("current", .bool(current.contains(version.id))),
             ("enforced_by", .string(version.enforcement.rawValue)), ("purpose", .string(version.purpose.rawValue)),
-            ("created", .optional(version.id.created?.description)), ("provider", .string(version.provider)),
+            ("created", (version.id.created?.description).map { .string($0) }), ("provider", .string(version.provider)),
           ])
         }
-      ).text())
+      ).text)
     return
   }
   Terminal.print(

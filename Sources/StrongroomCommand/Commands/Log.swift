@@ -1,5 +1,5 @@
-import ArgumentParser
-import Strongroom
+public import ArgumentParser
+public import Strongroom
 
 struct Log: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -60,7 +60,7 @@ struct Log: AsyncParsableCommand {
   }
 }
 
-extension AccessFilter.Outcome: @retroactive ExpressibleByArgument {}
+extension AccessFilter.Outcome: ExpressibleByArgument {}
 
 /// A stretch of time.
 struct PeriodOptions: ParsableArguments {

@@ -8,7 +8,7 @@ enum Terminal {
   static let errorsAreTerminal = isatty(STDERR_FILENO) == 1
 
   private static func mayColour(_ isTerminal: Bool) -> Bool {
-    isTerminal && unsafe getenv("NO_COLOR") == nil  // only compared
+    unsafe isTerminal && getenv("NO_COLOR") == nil  // only compared
   }
 
   enum Style: String {
