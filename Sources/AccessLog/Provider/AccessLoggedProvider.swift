@@ -97,6 +97,9 @@ public struct AccessLoggedProvider: KMSProvider, KeyRewrapping, KeyImporting, Di
 
   // MARK: Capabilities
 
+  /// Whether the provider rewraps without giving the key out. Asking is no call.
+  public var rewrapsInside: Bool { base is any KeyRewrapping }
+
   public func rewrap(
     _ wrapped: WrappedKey, from old: KeyVersionID, to new: KeyVersionID, thumbprint: [UInt8], aad: [UInt8]
   ) async throws -> WrappedKey {

@@ -39,8 +39,7 @@ extension DataAtRestManager {
       throw directory.failure
         ?? KMSError(.keyNotFound, "there is no key version \(id)", advice: "'strongroom key list' shows them.")
     }
-    let provider = try providers.provider(
-      version.provider, access: access, key: version.key, reason: "\(state.rawValue): \(reason)")
+    let provider = try providers.provider(version.provider, access: access, key: version.key, reason: reason)
     let changed = try await provider.setState(state, of: id)
     directory.invalidate()
     return changed

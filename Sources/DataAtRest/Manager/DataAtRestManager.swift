@@ -70,12 +70,14 @@ public final class DataAtRestManager: Sendable {
     do {
       try Task.checkCancellation()
       let result = try await body(&event)
+      event.timestamp = .now()
       event.duration = ContinuousClock.now - start
       try await reporter.report(event)
       return result
     } catch let error as KMSError where error.code == .accessLogUnavailable {
       throw error
     } catch {
+      event.timestamp = .now()
       event.duration = ContinuousClock.now - start
       event.errorCode = (error as? KMSError)?.code ?? .cancelled
       event.errorMessage = (error as? KMSError)?.message ?? "cancelled"

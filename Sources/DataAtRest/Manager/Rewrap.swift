@@ -53,7 +53,7 @@ extension DataAtRestManager {
   ) async throws -> WrappedKey {
     let aad = EncryptMessage.recipientAAD(context)
     let provider = try providers.provider(target.provider, access: access, key: target.key)
-    for recipient in message.recipients {
+    for recipient in message.recipients where provider.rewrapsInside {
       guard let old = try await directory.version(recipient.kid, access: access), old.provider == target.provider
       else { continue }
       do {

@@ -73,7 +73,7 @@ struct Doctor: AsyncParsableCommand {
         }
         allServe = allServe && serves
       }
-      guard allServe else { return }
+      guard allServe else { return await manager.close() }
       let key = configuration.dataAtRest.kmsKeyID
       let hasKey = await check("key \(key)") { try await Self.checkKey(key, manager) }
       if hasKey {
@@ -86,8 +86,8 @@ struct Doctor: AsyncParsableCommand {
           return "a value was encrypted and decrypted"
         }
       }
+      await manager.close()
     }
-    await manager.close()
   }
 
   private static func checkLog(_ configuration: SuiteConfiguration) throws -> String {

@@ -35,7 +35,7 @@ struct Key: AsyncParsableCommand {
     @OptionGroup var format: JSONOption
 
     func run() async throws {
-      print(try await suite.withManager { try await $0.keyVersions() }, json: format.json)
+      print(try await suite.withManager { try await $0.keyVersions() }, isWhole: true, json: format.json)
     }
   }
 
@@ -51,7 +51,7 @@ struct Key: AsyncParsableCommand {
       guard !versions.isEmpty else {
         throw KMSError(.keyNotFound, "there is no key '\(key)'", advice: "'strongroom key list' shows all.")
       }
-      print(versions, json: format.json)
+      print(versions, isWhole: true, json: format.json)
     }
   }
 
@@ -142,15 +142,17 @@ struct Key: AsyncParsableCommand {
 
 extension KeyPurpose: ExpressibleByArgument {}
 
-private func print(_ versions: [KeyVersion], json: Bool) {
-  let current = Set(Dictionary(grouping: versions, by: \.key).values.compactMap(\.current?.id))
+/// - Parameter isWhole: whether all versions of each key are there, so that the current one can be told.
+private func print(_ versions: [KeyVersion], isWhole: Bool = false, json: Bool) {
+  let current = isWhole ? Set(Dictionary(grouping: versions, by: \.key).values.compactMap(\.current?.id)) : []
   if json {
     Terminal.print(
       JSONValue.array(
         versions.map { version in
           .object([
             ("key", .string(version.key.description)), ("version", .string(version.id.description)),
-            ("state", .string(version.state.rawValue)), ("current", .bool(current.contains(version.id))),
+            ("state", .string(version.state.rawValue)),
+            ("current", isWhole ? .bool(current.contains(version.id)) : nil),
             ("enforced_by", .string(version.enforcement.rawValue)), ("purpose", .string(version.purpose.rawValue)),
             ("created", (version.id.created?.description).map { .string($0) }), ("provider", .string(version.provider)),
           ])

@@ -39,7 +39,8 @@ struct Rewrap: AsyncParsableCommand {
       }
       Terminal.print(
         JSONValue.object([
-          ("rewrapped", .integer(Int64(changed))), ("current_already", .integer(Int64(current))), ("failed", .array(failed)),
+          ("rewrapped", .integer(Int64(changed))), ("current_already", .integer(Int64(current))),
+          ("failed", .array(failed)),
         ]).text)
     } else {
       Terminal.print("\(changed) rewrapped, \(current) current already, \(failures.count) failed")
