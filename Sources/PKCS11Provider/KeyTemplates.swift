@@ -32,7 +32,7 @@ enum KeyTemplates {
   ]
 
   /// Compares what the token says it made with what was asked for. It proves the attributes, not the token.
-  static func check(_ values: [[UInt8]?], _ request: NewKeyVersion, isImport: Bool) throws {
+  static func check(_ values: [[UInt8]?], _ request: NewKeyVersion, isImport: Bool) throws(KMSError) {
     let wraps = request.purpose == .wrap
     let expected: [(name: String, value: Bool)] = [
       ("CKA_SENSITIVE", true), ("CKA_EXTRACTABLE", false), ("CKA_ALWAYS_SENSITIVE", !isImport),

@@ -33,14 +33,17 @@ extension PKCS11Provider: KeyImporting {
               advice: "Ids are never used twice; make a new one.", key: request.key.description))
         }
         let key = try body(session)
-        do {
-          let values = try session.attributes(of: key, KeyTemplates.readBack)
+        let values: [[UInt8]?]
+        do throws(CallFailure) { values = try session.attributes(of: key, KeyTemplates.readBack) } catch {
+          try? session.destroy(key)
+          throw error
+        }
+        do throws(KMSError) {
           try KeyTemplates.check(values, request, isImport: isImport)
           return .success(())
         } catch {
-          try session.destroy(key)
-          guard let error = error as? KMSError else { throw error as! CallFailure }
-          return .failure(error)
+          let isGone = (try? session.destroy(key)) != nil
+          return .failure(isGone ? error : error.remaining(request.id))
         }
       }
       try outcome.get()
@@ -84,12 +87,12 @@ extension Session {
       let record = StateRecord(id: version.id, state: state, purpose: version.purpose, isEnforcedByToken: true)
       let made = try create(record.template)
       for handle in old { try destroy(handle) }
-      let isEnforced = setFlags(of: key, version.purpose, state)
+      let isEnforced = try setFlags(of: key, version.purpose, state)
       // The flags say it all: the record was only for the time between.
       if isEnforced, !needsRecord { try destroy(made) }
       return isEnforced ? .token : .suite
     }
-    let isEnforced = setFlags(of: key, version.purpose, state)
+    let isEnforced = try setFlags(of: key, version.purpose, state)
     let record = StateRecord(
       id: version.id, state: state, purpose: version.purpose, isEnforcedByToken: isEnforced)
     if needsRecord || !isEnforced { _ = try create(record.template) }
@@ -102,12 +105,25 @@ extension Session {
   }
 
   /// Whether the token took the flags, and says so when it is asked.
-  private func setFlags(of key: UInt, _ purpose: KeyPurpose, _ state: KeyState) -> Bool {
+  private func setFlags(of key: UInt, _ purpose: KeyPurpose, _ state: KeyState) throws(CallFailure) -> Bool {
     let (forward, back): (AttributeType, AttributeType) = purpose == .wrap ? (.wrap, .unwrap) : (.encrypt, .decrypt)
     let wanted = [(forward, state.wraps), (back, state.unwraps)]
     do throws(CallFailure) {
       for (type, flag) in wanted { try set(type, to: flag, of: key) }
       return try attributes(of: key, [forward, back]) == wanted.map { [$0.1 ? 1 : 0] }
-    } catch { return false }
+    } catch {
+      guard !error.returned.endsSession else { throw error }
+      return false
+    }
+  }
+}
+
+extension KMSError {
+  /// The clean-up failed as well.
+  fileprivate func remaining(_ id: KeyVersionID) -> KMSError {
+    KMSError(
+      code, "the token made a key that is not as it was asked for, and does not destroy it",
+      advice: "Destroy the key with CKA_ID \(id) with the vendor's tool, and keep no keys in this token.", key: key,
+      operation: operation, cause: cause)
   }
 }

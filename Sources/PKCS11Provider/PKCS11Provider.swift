@@ -65,13 +65,10 @@ public final class PKCS11Provider: KMSProvider {
   }
 
   public func unwrap(_ wrapped: WrappedKey, under id: KeyVersionID, aad: [UInt8]) async throws -> SecretBytes {
-    let operation = "unwrap"
-    return try await opening(operation) {
-      try await using(id, for: .wrap, allowing: \.unwraps, operation) { session, kek throws(CallFailure) in
-        try session.unwrap(wrapped.bytes, under: kek)
-      } before: {
-        try Self.checkForm(wrapped)
-      }
+    try await using(id, for: .wrap, allowing: \.unwraps, "unwrap") { session, kek throws(CallFailure) in
+      try session.unwrap(wrapped.bytes, under: kek)
+    } before: {
+      try Self.checkForm(wrapped)
     }
   }
 
@@ -116,24 +113,28 @@ public final class PKCS11Provider: KMSProvider {
 /// How calls reach the token.
 extension PKCS11Provider {
   /// Runs `body` with the key of this id, after its purpose and state were checked here as well.
-  ///
-  /// A handle that has gone stale is looked up again, and a session that was lost is replaced, once.
   func using<R: ~Copyable>(
     _ id: KeyVersionID, for purpose: KeyPurpose, allowing: (KeyState) -> Bool, _ operation: String,
     _ body: (Session, UInt) throws(CallFailure) -> sending R, before check: () throws -> Void = {}
   ) async throws -> sending R {
-    try await calling(operation) { connection in
-      var entry = try await connection.entry(id, operation: operation)
+    try await retrying(operation) { connection in
+      let entry = try await connection.entry(id, operation: operation)
       try entry.version.check(purpose: purpose, allowing: allowing, operation: operation)
       try check()
-      do {
-        return try await connection.pool.withSession { session throws(CallFailure) in try body(session, entry.handle) }
-      } catch let failure as CallFailure where failure.returned.meansStaleHandle || failure.returned.endsSession {
+      return try await connection.pool.withSession { session throws(CallFailure) in try body(session, entry.handle) }
+    }
+  }
+
+  /// Runs `body`, which looks its keys up itself, and once more when a handle has gone stale or the session was lost.
+  func retrying<R: ~Copyable>(
+    _ operation: String, _ body: (Connection) async throws -> sending R
+  ) async throws -> sending R {
+    try await calling(operation) { connection in
+      do { return try await body(connection) } catch let failure as CallFailure
+        where failure.returned.meansStaleHandle || failure.returned.endsSession
+      {
         connection.forgetKeys()
-        entry = try await connection.entry(id, operation: operation)
-        try entry.version.check(purpose: purpose, allowing: allowing, operation: operation)
-        let handle = entry.handle
-        return try await connection.pool.withSession { session throws(CallFailure) in try body(session, handle) }
+        return try await body(connection)
       }
     }
   }
@@ -154,17 +155,6 @@ extension PKCS11Provider {
       throw failure.error.adding(provider: identity.name, operation: operation)
     } catch let error as KMSError {
       throw error.adding(provider: identity.name, operation: operation)
-    }
-  }
-
-  /// Failures of the C_Unwrap or C_Decrypt in `body` that mean bad input.
-  func opening<R: ~Copyable>(_ operation: String, _ body: () async throws -> sending R) async throws -> sending R {
-    do { return try await body() } catch let error as KMSError where error.isBadCiphertext {
-      var refused = KMSError(
-        .doesNotOpen, "the token does not open it: it was made under another key, or changed",
-        advice: "Give the same context as for encryption, or take a good copy.")
-      refused.cause = error.cause
-      throw refused.adding(provider: identity.name, operation: operation)
     }
   }
 
@@ -202,12 +192,5 @@ extension PKCS11Provider {
       return true
     }
     if isOurs { await lost.pool.close() }
-  }
-}
-
-extension KMSError {
-  fileprivate var isBadCiphertext: Bool {
-    guard code == .providerFailed, let cause else { return false }
-    return cause.hasPrefix("C_UnwrapKey: ") || cause.hasPrefix("C_Decrypt: ")
   }
 }

@@ -7,23 +7,21 @@ extension PKCS11Provider: KeyRewrapping {
     _ wrapped: WrappedKey, from old: KeyVersionID, to new: KeyVersionID, thumbprint: [UInt8], aad: [UInt8]
   ) async throws -> WrappedKey {
     let operation = "rewrap"
-    return try await opening(operation) {
-      try await calling(operation) { connection in
-        let target = try await connection.entry(new, operation: operation)
-        try target.version.check(purpose: .wrap, allowing: \.wraps, operation: operation)
-        let result = try await using(old, for: .wrap, allowing: \.unwraps, operation) {
-          session, kek throws(CallFailure) in
-          try session.rewrap(wrapped.bytes, from: kek, to: target.handle)
-        } before: {
-          try Self.checkForm(wrapped)
-        }
-        guard constantTimeEqual(result.thumbprint.span, thumbprint.span) else {
-          throw KMSError(
-            .doesNotOpen, "the wrapped key is not the one that the envelope commits to",
-            advice: "The envelope was changed or put together from others; take a good copy.")
-        }
-        return WrappedKey(algorithm: .a256KW, bytes: result.wrapped)
+    try Self.checkForm(wrapped)
+    return try await retrying(operation) { connection in
+      let source = try await connection.entry(old, operation: operation)
+      try source.version.check(purpose: .wrap, allowing: \.unwraps, operation: operation)
+      let target = try await connection.entry(new, operation: operation)
+      try target.version.check(purpose: .wrap, allowing: \.wraps, operation: operation)
+      let result = try await connection.pool.withSession { session throws(CallFailure) in
+        try session.rewrap(wrapped.bytes, from: source.handle, to: target.handle)
       }
+      guard constantTimeEqual(result.thumbprint.span, thumbprint.span) else {
+        throw KMSError(
+          .doesNotOpen, "the wrapped key is not the one that the envelope commits to",
+          advice: "The envelope was changed or put together from others; take a good copy.")
+      }
+      return WrappedKey(algorithm: .a256KW, bytes: result.wrapped)
     }
   }
 }
@@ -51,13 +49,11 @@ extension PKCS11Provider: DirectEncrypting {
 
   public func decrypt(_ ciphertext: DirectCiphertext, under id: KeyVersionID, aad: [UInt8]) async throws -> SecretBytes
   {
-    try await opening("direct-decrypt") {
-      try await using(id, for: .encrypt, allowing: \.unwraps, "direct-decrypt") { session, key throws(CallFailure) in
-        try session.decrypt(ciphertext.bytes, under: key, iv: ciphertext.iv, aad: aad)
-      } before: {
-        guard ciphertext.iv.count == 12, ciphertext.bytes.count >= 16, !aad.isEmpty else {
-          throw KMSError(.doesNotOpen, "IV or ciphertext is too short", advice: "Take a good copy.")
-        }
+    try await using(id, for: .encrypt, allowing: \.unwraps, "direct-decrypt") { session, key throws(CallFailure) in
+      try session.decrypt(ciphertext.bytes, under: key, iv: ciphertext.iv, aad: aad)
+    } before: {
+      guard ciphertext.iv.count == 12, ciphertext.bytes.count >= 16, !aad.isEmpty else {
+        throw KMSError(.doesNotOpen, "IV or ciphertext is too short", advice: "Take a good copy.")
       }
     }
   }

@@ -23,7 +23,7 @@ package struct ReturnValue: Sendable, Hashable, CustomStringConvertible {
   }
 
   /// From C_UnwrapKey or C_Decrypt: the input is not right. GENERAL_ERROR is SoftHSM's word for it.
-  package var meansBadCiphertext: Bool {
+  var meansBadCiphertext: Bool {
     [
       CKR_GENERAL_ERROR, CKR_FUNCTION_FAILED, CKR_WRAPPED_KEY_INVALID, CKR_WRAPPED_KEY_LEN_RANGE,
       CKR_ENCRYPTED_DATA_INVALID, CKR_ENCRYPTED_DATA_LEN_RANGE, CKR_DATA_INVALID,
@@ -95,6 +95,13 @@ package struct CallFailure: Error {
         (.accessDenied, "the token is write-protected", "Use a token that takes new keys.")
       case CKR_FUNCTION_NOT_SUPPORTED, CKR_MECHANISM_INVALID:
         (.notSupported, "the token cannot do this", "'strongroom doctor' shows what it can do.")
+      case _ where ["C_UnwrapKey", "C_Decrypt"].contains(function) && returned.meansBadCiphertext:
+        (
+          .doesNotOpen, "the token does not open it: it was made under another key, or changed",
+          "Give the same context as for encryption, or take a good copy."
+        )
+      case _ where function == "C_DigestKey" && !returned.endsSession:
+        (.notSupported, "the token does not digest keys", "The suite then unwraps and wraps instead.")
       case _ where returned.endsSession:
         (.providerUnavailable, "the token lost the session", "Check the HSM's connection, then try again.")
       default:

@@ -45,17 +45,58 @@ package final class SessionPool: Sendable {
     if let session = state.withLock({ Self.takeIdle(&$0) }) { return try run(session, body) }
     while true {
       await acquire(state.withLock { $0.open < $0.limit } ? .alone : .shared)
-      if let session = state.withLock({ Self.takeGranted(&$0) }) { return try run(session, body) }
+      if let session = state.withLock({ Self.takeGranted(&$0) }) {
+        grant()
+        return try run(session, body)
+      }
       if let session = try openMore() { return try run(session, body) }
     }
   }
 
-  /// Runs `body` while nothing else uses the token through this pool.
+  /// Runs `body` while nothing else uses the token through this pool. Fails when the pool was closed.
   package func alone<R: ~Copyable>(_ body: (Session) throws(CallFailure) -> sending R) async throws -> sending R {
     try module.checkProcess()
     await acquire(.alone)
     defer { releaseAlone() }
-    return try body(loginSession)
+    let session = try aloneSession()
+    defer { putBack(session) }
+    return try marking(session, body)
+  }
+
+  /// A session that its token has lost is not used again.
+  private func marking<R: ~Copyable>(
+    _ session: Session, _ body: (Session) throws(CallFailure) -> sending R
+  ) throws(CallFailure) -> sending R {
+    do throws(CallFailure) { return try body(session) } catch {
+      if error.returned.endsSession { session.isSound = false }
+      throw error
+    }
+  }
+
+  /// Called alone.
+  private func aloneSession() throws -> Session {
+    try checkIsOpen()
+    if let idle = state.withLock({ $0.idle.popLast() }) { return idle }
+    let session = try Session(module: module, slot: slot)
+    state.withLock { $0.open += 1 }
+    return session
+  }
+
+  private func putBack(_ session: Session) {
+    state.withLock { state in
+      if session.isSound {
+        state.idle.append(session)
+      } else {
+        state.open -= 1
+        state.doomed.append(session)
+      }
+    }
+  }
+
+  private func checkIsOpen() throws {
+    guard !state.withLock({ $0.isClosed }) else {
+      throw CallFailure(function: "C_OpenSession", returned: ReturnValue(CKR_SESSION_CLOSED))
+    }
   }
 
   /// Closes every session. The caller makes sure that no call is under way.
@@ -91,10 +132,7 @@ package final class SessionPool: Sendable {
     _ session: Session, _ body: (Session) throws(CallFailure) -> sending R
   ) throws(CallFailure) -> sending R {
     defer { release(session) }
-    do throws(CallFailure) { return try body(session) } catch {
-      if error.returned.endsSession { session.isSound = false }
-      throw error
-    }
+    return try marking(session, body)
   }
 
   /// Called alone: opens one more session and goes on beside others. Nil when the token has no more of them.
@@ -102,6 +140,12 @@ package final class SessionPool: Sendable {
     guard state.withLock({ $0.isAlone }) else {
       releaseShared()
       return nil
+    }
+    do {
+      try checkIsOpen()
+    } catch {
+      releaseAlone()
+      throw error
     }
     do throws(CallFailure) {
       let session = try Session(module: module, slot: slot)
