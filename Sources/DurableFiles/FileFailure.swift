@@ -3,7 +3,7 @@ package import SystemPackage
 
 /// Turns an `Errno` into a ``KMSError`` that says what to do.
 package enum FileFailure {
-  package static func mapping<T>(_ verb: String, _ path: FilePath, _ body: () throws -> T) throws -> T {
+  package static func mapping<T: ~Copyable>(_ verb: String, _ path: FilePath, _ body: () throws -> T) throws -> T {
     do { return try body() } catch let error as Errno { throw Self.error(verb, path, error) }
   }
 

@@ -29,6 +29,7 @@ struct StrongroomCommand: AsyncParsableCommand {
 
   /// Every error becomes one line on standard error and an exit code; nothing else is printed for it.
   static func main() async {
+    Terminal.prepareProcess()
     do {
       var command = try parseAsRoot()
       if var asynchronous = command as? any AsyncParsableCommand {

@@ -26,12 +26,14 @@ extension DataAtRestManager {
     let access = Access(principal: principal, contextNames: context.names)
     try await logged(.encrypt, access) { event in
       let config = try enabledConfiguration()
-      guard config.envelopeEncryptionEnabled else {
-        throw KMSError(
-          .notSupported, "files need envelope encryption",
-          advice: "Switch data-at-rest.envelope-encryption-enabled on.")
-      }
       try destination.checkIsFree()
+      guard config.envelopeEncryptionEnabled else {
+        let plaintext = try await fileJob { _ in try source.readWhole(limit: directEncryptionLimit) }
+        let message = try await encryptDirectly(
+          plaintext, context: context, key: key ?? config.kmsKeyID, access: access, event: &event)
+        try await fileJob { _ in try destination.write(message) }
+        return
+      }
       let contentKey = ContentKey.random(for: .fileBody)
       let cek = SecretBytes.random(count: 32)
       let recipients = try await recipients(
@@ -70,7 +72,18 @@ extension DataAtRestManager {
       let opened = try source.open()
       defer { if opened.isOurs { try? opened.descriptor.close() } }
       let input = opened.descriptor
-      let header = try await fileJob { _ in try FileStream.readHeader(from: input).0 }
+      let start = try await fileJob { _ in
+        try FileFailure.mapping("read", source.name) { try input.readFully(upTo: 16) }
+      }
+      guard EnvelopeKind.detect(start).map({ $0 == .file }) ?? true else {
+        try await decryptSmall(
+          input, start, to: destination, context: context, allowCompromised: allowCompromised, access: access,
+          event: &event)
+        return
+      }
+      let header = try await fileJob { _ in
+        try FileFailure.mapping("read", source.name) { try FileStream.readHeader(from: input, after: start).0 }
+      }
       let cek = try await contentKey(
         of: header.keyBlob, context: context, allowCompromised: allowCompromised, access: access, event: &event)
       let contentKey = try ContentKey(parsing: header.keyBlob.open(with: cek, context: context))
@@ -87,7 +100,38 @@ extension DataAtRestManager {
   }
 }
 
+extension DataAtRestManager {
+  /// A field, or a message that a provider encrypted itself, that stands in a file.
+  private func decryptSmall(
+    _ input: FileDescriptor, _ start: [UInt8], to destination: FileEndpoint, context: EncryptionContext,
+    allowCompromised: Bool, access: Access, event: inout AccessEvent
+  ) async throws {
+    let message = try await fileJob { _ in
+      try start + readAll(input, limit: 2 * Self.fieldLimit, name: "the message")
+    }
+    let plaintext = Held(
+      try await open(
+        message, context: context, allowCompromised: allowCompromised, access: access, event: &event))
+    try await fileJob { _ in
+      try destination.write(plaintext.value.withBytes { span in span.indices.map { span[$0] } })
+    }
+  }
+}
+
 extension FileEndpoint {
+  /// Writes everything; a file appears only whole.
+  package func write(_ bytes: [UInt8]) throws {
+    try writing { _ = try $0.writeAll(bytes) }
+  }
+
+  func readWhole(limit: Int) throws -> [UInt8] {
+    let opened = try open()
+    defer { if opened.isOurs { try? opened.descriptor.close() } }
+    return try FileFailure.mapping("read", name) {
+      try readAll(opened.descriptor, limit: limit, name: name.string)
+    }
+  }
+
   func open() throws -> (descriptor: FileDescriptor, isOurs: Bool) {
     switch self {
     case .descriptor(let descriptor): (descriptor, false)
@@ -127,7 +171,7 @@ extension FileEndpoint {
     _ = try AtomicFile(path, replacing: false)
   }
 
-  private var name: FilePath {
+  var name: FilePath {
     switch self {
     case .path(let path, _): path
     case .descriptor(let descriptor): FilePath("descriptor \(descriptor.rawValue)")

@@ -56,21 +56,28 @@ extension DataAtRestManager {
     let access = Access(principal: principal, contextNames: context.names)
     return try await logged(.decrypt, access) { event in
       _ = try enabledConfiguration()
-      let plaintext: SecretBytes
-      switch EnvelopeKind.detect(message) {
-      case .encrypt0:
-        plaintext = try await decryptDirectly(
-          message, context: context, allowCompromised: allowCompromised, access: access, event: &event)
-      case .file:
-        throw KMSError(
-          .malformedEnvelope, "this is an encrypted file, not a field", advice: "Decrypt it as a file.")
-      default:
-        let parsed = try EncryptMessage(parsing: message, as: .field)
-        let cek = try await contentKey(
-          of: parsed, context: context, allowCompromised: allowCompromised, access: access, event: &event)
-        plaintext = try parsed.open(with: cek, context: context)
-      }
+      let plaintext = try await open(
+        message, context: context, allowCompromised: allowCompromised, access: access, event: &event)
       return plaintext.withBytes { span in span.indices.map { span[$0] } }
+    }
+  }
+
+  /// Opens a field, whichever way it was encrypted.
+  func open(
+    _ message: [UInt8], context: EncryptionContext, allowCompromised: Bool, access: Access, event: inout AccessEvent
+  ) async throws -> SecretBytes {
+    switch EnvelopeKind.detect(message) {
+    case .encrypt0:
+      return try await decryptDirectly(
+        message, context: context, allowCompromised: allowCompromised, access: access, event: &event)
+    case .file:
+      throw KMSError(
+        .malformedEnvelope, "this is an encrypted file, not a field", advice: "Decrypt it as a file.")
+    default:
+      let parsed = try EncryptMessage(parsing: message, as: .field)
+      let cek = try await contentKey(
+        of: parsed, context: context, allowCompromised: allowCompromised, access: access, event: &event)
+      return try parsed.open(with: cek, context: context)
     }
   }
 

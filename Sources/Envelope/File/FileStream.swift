@@ -6,10 +6,13 @@ public import SystemPackage
 public enum FileStream {
   /// Reads the header and not a byte more.
   ///
+  /// - Parameter start: what was read of it already.
   /// - Returns: the header, and its bytes as they were.
   /// - Throws: ``KMSError/Code/malformedEnvelope``, or an `Errno`.
-  public static func readHeader(from source: FileDescriptor) throws -> (FileHeader, [UInt8]) {
-    var bytes: [UInt8] = []
+  public static func readHeader(
+    from source: FileDescriptor, after start: [UInt8] = []
+  ) throws -> (FileHeader, [UInt8]) {
+    var bytes = start
     // A header is about 300 bytes and zeros; what it says of its length comes with its first part.
     while true {
       let size = try FileHeader.size(ofPrefix: bytes)
@@ -79,7 +82,7 @@ public enum FileStream {
 
 extension FileDescriptor {
   /// `count` bytes, or fewer at the end of the stream.
-  func readFully(upTo count: Int) throws -> [UInt8] {
+  package func readFully(upTo count: Int) throws -> [UInt8] {
     try unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in  // `filled` is what read() gave
       while filled < count {
         let rest = unsafe UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[filled...])

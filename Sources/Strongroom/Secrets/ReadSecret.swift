@@ -33,14 +33,31 @@ extension SecretSource {
 
 private func fileSecret(_ path: FilePath) throws -> SecretBytes {
   do {
-    var bytes = try readFile(path, limit: 4096)
-    defer { wipe(&bytes) }
-    while let last = bytes.last, last == 0x0A || last == 0x0D { bytes.removeLast() }
-    return SecretBytes(copying: bytes.span)
+    return try FileFailure.mapping("read", path) {
+      let descriptor = try FileDescriptor.open(path, .readOnly, options: .closeOnExec)
+      defer { try? descriptor.close() }
+      return try firstLine(of: descriptor)
+    }
   } catch let error as KMSError {
     throw KMSError(
       .secretUnavailable, "the PIN or passphrase is not there: \(error.message)",
       advice: "Put it into that file (one line, chmod 600), or name another source; 'strongroom init' makes one.")
+  }
+}
+
+/// Up to 1,024 bytes before the line's end, read into locked memory and nowhere else.
+private func firstLine(of descriptor: FileDescriptor) throws -> SecretBytes {
+  try SecretBytes(capacity: 1024) { output throws(any Error) in
+    try unsafe output.withUnsafeMutableBufferPointer { buffer, count throws(any Error) in  // within its capacity
+      while count < buffer.count {
+        let next = unsafe UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[count...])
+        // Byte by byte: a terminal or pipe may have more, which is somebody else's.
+        let got = try unsafe descriptor.read(into: UnsafeMutableRawBufferPointer(rebasing: next[..<1]))
+        if unsafe got == 0 || next[0] == 0x0A { break }
+        count += 1
+      }
+      if count > 0, unsafe buffer[count - 1] == 0x0D { count -= 1 }
+    }
   }
 }
 
@@ -79,25 +96,5 @@ private func promptedSecret(_ text: String) throws -> SecretBytes {
     _ = try? terminal.writeAll("\n".utf8)
   }
   try FileFailure.mapping("ask on", "/dev/tty") { _ = try terminal.writeAll("\(text): ".utf8) }
-  var failed = false
-  let secret = SecretBytes(capacity: 1024) { output in
-    var byte = [UInt8](repeating: 0, count: 1)
-    while output.count < 1024 {
-      let got = try? unsafe byte.withUnsafeMutableBytes { unsafe try terminal.read(into: $0) }  // for the call
-      guard got == 1 else {
-        failed = got == nil
-        break
-      }
-      if byte[0] == 0x0A { break }
-      output.append(byte[0])
-    }
-  }
-  guard !failed else {
-    throw KMSError(.secretUnavailable, "the terminal could not be read", advice: "Name another source.")
-  }
-  return secret
-}
-
-private func wipe(_ bytes: inout [UInt8]) {
-  for i in bytes.indices { bytes[i] = 0 }
+  return try FileFailure.mapping("read", "/dev/tty") { try firstLine(of: terminal) }
 }

@@ -64,7 +64,12 @@ struct Rewrap: AsyncParsableCommand {
       let descriptor = try FileDescriptor.open(path, .readOnly)
       return try descriptor.closeAfter { try readAtMost(descriptor, 64) }
     }
-    guard EnvelopeKind.detect(start) != .file else {
+    guard let kind = EnvelopeKind.detect(start) else {
+      throw KMSError(
+        .malformedEnvelope, start.isEmpty ? "the file is empty" : "this is no envelope",
+        advice: "Nothing was changed; for a table name its columns with --column.")
+    }
+    guard kind != .file else {
       return try await manager.rewrapFile(path, context: context.value())
     }
     let message = try readFile(path, limit: DataAtRestManager.fieldLimit * 2)

@@ -66,17 +66,3 @@ struct TableOptions: ParsableArguments {
     return index
   }
 }
-
-extension FileEndpoint {
-  /// Writes everything at once.
-  func write(_ bytes: [UInt8]) throws {
-    switch self {
-    case .descriptor(let descriptor):
-      try FileFailure.mapping("write", "standard output") { _ = try descriptor.writeAll(bytes) }
-    case .path(let path, let replacing):
-      let file = try AtomicFile(path, replacing: replacing)
-      try file.write(bytes)
-      try file.commit()
-    }
-  }
-}

@@ -7,6 +7,13 @@ enum Terminal {
   static let outputIsTerminal = isatty(STDOUT_FILENO) == 1
   static let errorsAreTerminal = isatty(STDERR_FILENO) == 1
 
+  /// No core dumps, as memory holds plaintext; and a closed pipe or a dead HSM client is an error, not a signal.
+  static func prepareProcess() {
+    var none = rlimit(rlim_cur: 0, rlim_max: 0)
+    unsafe setrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &none)  // `none` outlives the call
+    signal(SIGPIPE, SIG_IGN)
+  }
+
   private static func mayColour(_ isTerminal: Bool) -> Bool {
     unsafe isTerminal && getenv("NO_COLOR") == nil  // only compared
   }
