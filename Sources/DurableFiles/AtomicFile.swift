@@ -19,7 +19,13 @@ package struct AtomicFile: ~Copyable {
   ///   - replacing: whether a file that is there may be replaced. If not, its presence is an error now, and
   ///     again at ``commit()`` should one have appeared.
   package init(_ path: FilePath, permissions: FilePermissions = .ownerReadWrite, replacing: Bool) throws {
-    if !replacing, try FileStatus(path, followingLinks: false) != nil { throw Self.exists(path) }
+    if let there = try FileStatus(path, followingLinks: false) {
+      guard replacing else { throw Self.exists(path) }
+      guard there.isRegularFile else {
+        throw KMSError(
+          .fileFailed, "\(path) is a link, folder or device, which is not replaced", advice: "Name a file.")
+      }
+    }
     let folder = path.removingLastComponent()
     let unnamed = try? FileDescriptor.open(
       folder.isEmpty ? "." : folder, .readWrite, options: .init(rawValue: linux_o_tmpfile), permissions: permissions)

@@ -45,13 +45,12 @@ struct StrongroomCommand: AsyncParsableCommand {
       // Usage errors, --help and --version: ArgumentParser knows their text.
       let isUsage = exitCode(for: error) != .success && !(error is ExitCode)
       if isUsage {
-        Terminal.fail(message(for: error) + "\nSee '\(helpPath) --help'.", status: .usage)
+        let text = message(for: error).split(whereSeparator: \.isNewline).joined(separator: " ")
+        Terminal.fail("\(text.hasSuffix(".") ? text : text + ".") See 'strongroom --help'.", status: .usage)
       }
       exit(withError: error)
     }
   }
-
-  private static var helpPath: String { "strongroom" }
 }
 
 /// What the process ends with.

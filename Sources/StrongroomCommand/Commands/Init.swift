@@ -1,5 +1,6 @@
 import ArgumentParser
 import DurableFiles
+import Glibc
 import Strongroom
 import SystemPackage
 
@@ -42,14 +43,19 @@ struct Init: AsyncParsableCommand {
     let file = try AtomicFile(path, replacing: false)
     try file.write(Array(text(key: name).utf8))
     try file.commit()
-    Terminal.print("wrote \(config)")
-
     var suite = try SuiteOptions.parse(["--config", config])
     suite.principal = nil
-    let version = try await suite.withManager { manager -> KeyVersion in
-      if let current = try await manager.keyVersions(of: name).current { return current }
-      return try await manager.createKey(name)
+    let version: KeyVersion
+    do {
+      version = try await suite.withManager { manager in
+        if let current = try await manager.keyVersions(of: name).current { return current }
+        return try await manager.createKey(name)
+      }
+    } catch {
+      unsafe _ = unlink(config)  // a Swift string, for the call; so that init can be run again
+      throw error
     }
+    Terminal.print("wrote \(config)")
     Terminal.print("key '\(name)' is ready in provider \(version.provider): version \(version.id)")
     Terminal.print(
       "next: strongroom encrypt FILE -o FILE.sealed\(config == "strongroom.yaml" ? "" : " --config \(config)")")
