@@ -113,7 +113,7 @@ extension DataAtRestManager {
       try await open(
         message, context: context, allowCompromised: allowCompromised, access: access, event: &event))
     try await fileJob { _ in
-      try destination.write(plaintext.value.withBytes { span in span.indices.map { span[$0] } })
+      try destination.write(plaintext.value.unprotectedCopy())
     }
   }
 }

@@ -11,6 +11,8 @@ final class KeyDirectory: Sendable {
     /// Providers that could not be asked: a miss may be theirs.
     var failures: [KMSError] = []
     var loaded: ContinuousClock.Instant?
+    /// Counts invalidations: a list that was asked for before one is not taken for fresh after it.
+    var generation = 0
   }
 
   private let providers: ProviderSet
@@ -56,7 +58,12 @@ final class KeyDirectory: Sendable {
   var failure: KMSError? { fresh { $0.failures.first } }
 
   /// Forgets everything: a state or version has changed.
-  func invalidate() { content.withLock { $0.loaded = nil } }
+  func invalidate() {
+    content.withLock { content in
+      content.loaded = nil
+      content.generation += 1
+    }
+  }
 
   private func fresh<T>(_ read: (Content) -> T) -> T { content.withLock { read($0) } }
 
@@ -65,6 +72,7 @@ final class KeyDirectory: Sendable {
     let isFresh = content.withLock { content in content.loaded.map { now - $0 < maxAge } ?? false }
     guard evenIfFresh || !isFresh else { return }
     var next = Content()
+    next.generation = content.withLock { $0.generation }
     for name in providers.names {
       do {
         for version in try await providers.provider(name, access: access, key: nil).keyVersions(of: nil) {
@@ -85,7 +93,13 @@ final class KeyDirectory: Sendable {
       next.current[key] = own.current ?? versions.current
     }
     next.loaded = now
-    content.withLock { $0 = next }
+    content.withLock { [next] content in
+      let isOutdated = content.generation != next.generation
+      let generation = content.generation
+      content = next
+      content.generation = generation
+      if isOutdated { content.loaded = nil }
+    }
   }
 
   private func missing(key: KeyName) -> KMSError {

@@ -71,7 +71,7 @@ extension DataAtRestManager {
         try await provider.wrap(probe, under: version.id, aad: aad), under: version.id, aad: aad)
     case .encrypt:
       let aad = Encrypt0Message.authenticatedData(.empty)
-      let plaintext = probe.withBytes { span in span.indices.map { span[$0] } }
+      let plaintext = probe.unprotectedCopy()
       let sealed = try await provider.encrypt(plaintext.span, under: version.id, aad: aad)
       back = try await provider.decrypt(sealed, under: version.id, aad: aad)
     }

@@ -58,7 +58,7 @@ extension DataAtRestManager {
       _ = try enabledConfiguration()
       let plaintext = try await open(
         message, context: context, allowCompromised: allowCompromised, access: access, event: &event)
-      return plaintext.withBytes { span in span.indices.map { span[$0] } }
+      return plaintext.unprotectedCopy()
     }
   }
 

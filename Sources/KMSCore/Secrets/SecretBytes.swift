@@ -34,7 +34,13 @@ public struct SecretBytes: ~Copyable, @unchecked Sendable {  // nothing can writ
   public static func random(count: Int) -> SecretBytes {
     SecretBytes(capacity: count) { output in
       var kernel = SystemRandomNumberGenerator()
-      for _ in 0..<count { output.append(kernel.next()) }
+      while output.count < count {
+        var word: UInt64 = kernel.next()
+        for _ in 0..<min(8, count - output.count) {
+          output.append(UInt8(truncatingIfNeeded: word))
+          word >>= 8
+        }
+      }
     }
   }
 
@@ -43,6 +49,16 @@ public struct SecretBytes: ~Copyable, @unchecked Sendable {  // nothing can writ
     _ body: (Span<UInt8>) throws(E) -> Result
   ) throws(E) -> Result {
     try body(unsafe Span(_unsafeElements: UnsafeBufferPointer(slot.buffer(count))))  // slot lives as long as self
+  }
+
+  /// The bytes in an ordinary array: not locked, and not wiped. For a caller who asked for the plaintext.
+  public borrowing func unprotectedCopy() -> [UInt8] {
+    withBytes { span in
+      unsafe [UInt8](unsafeUninitializedCapacity: span.count) { buffer, count in  // as many as the span has
+        for i in span.indices { unsafe buffer.initializeElement(at: i, to: span[i]) }
+        count = span.count
+      }
+    }
   }
 
   /// A second owner of the same bytes.

@@ -65,7 +65,7 @@ struct Init: AsyncParsableCommand {
     guard try FileStatus(path) == nil else { return }
     let random = SecretBytes.random(count: 24)
     let file = try AtomicFile(path, replacing: false)
-    try file.write(Base64.encode(random.withBytes { span in span.indices.map { span[$0] } }) + [0x0A])
+    try file.write(Base64.encode(random.unprotectedCopy()) + [0x0A])
     try file.commit()
     Terminal.print("wrote \(path) (readable by you only; keep a copy where this machine's backups do not go)")
   }
