@@ -82,6 +82,13 @@ let package = Package(
     library("KMSTesting", ["KMSCore"]),
 
     tests("KMSCoreTests", ["KMSCore"]),
+    .target(
+      name: "TestSupport", dependencies: ["KMSCore", .target(name: "PKCS11Provider", condition: onPKCS11)],
+      path: "Tests/TestSupport", swiftSettings: strict),
+    tests(
+      "ProviderContractTests",
+      ["KMSCore", "KMSTesting", "TestSupport", "InMemoryProvider", "OpenSSLProvider", "PKCS11Provider"]),
+    tests("EnvelopeTests", ["Envelope", "CryptoPrimitives", "KMSCore", system]),
     tests("AccessLogTests", ["AccessLog", "AccessLogWriter", "KMSCore", system]),
     .executableTarget(
       name: "AccessLogWriter", dependencies: ["AccessLog", "KMSCore", system], path: "Tests/AccessLogWriter",

@@ -37,9 +37,13 @@ struct KeyStoreFile: Sendable {
   }
 
   /// Loads what is there now, changes it and puts it in place, while no other process can.
-  func update<Result>(_ change: (inout KeyTable) throws -> Result) throws -> (Snapshot, Result) {
+  ///
+  /// - Parameter known: what was loaded before; taken if the file is still that one.
+  func update<Result>(
+    from known: Snapshot?, _ change: (inout KeyTable) throws -> Result
+  ) throws -> (Snapshot, Result) {
     try withFileLock(FilePath(path.string + ".lock")) {
-      var snapshot = try load()
+      var snapshot = try known.flatMap { try hasChanged(since: $0) ? nil : $0 } ?? load()
       let result = try change(&snapshot.table)
       let der = try PKCS12Writer.encode(snapshot.table.all, passphrase: passphrase.read())
       let file = try AtomicFile(path, replacing: true)

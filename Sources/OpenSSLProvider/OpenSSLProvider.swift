@@ -118,7 +118,7 @@ public final class OpenSSLProvider: KMSProvider, KeyImporting, DirectEncrypting 
 
   private func writing<Result>(_ operation: String, _ body: (inout KeyTable) throws -> Result) throws -> Result {
     try locked(operation) { state in
-      let (snapshot, result) = try file.update(body)
+      let (snapshot, result) = try file.update(from: state.snapshot, body)
       state.snapshot = snapshot
       return result
     }

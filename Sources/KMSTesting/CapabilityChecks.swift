@@ -1,0 +1,125 @@
+internal import KMSCore
+
+extension ProviderContract {
+  static let capabilityChecks: [Check] = [
+    Check("direct encryption: what was encrypted comes back") { factory in
+      let made = try await factory.make()
+      guard let provider = made as? any DirectEncrypting else { return }
+      let version = try await provider.newVersion("contract-encrypt", purpose: .encrypt)
+      for count in [0, 1, 16, 1000, directEncryptionLimit] {
+        let plaintext = [UInt8](repeating: 0x5A, count: count)
+        let sealed = try await provider.encrypt(plaintext.span, under: version.id, aad: contractAAD)
+        try require(sealed.iv.count == 12 && sealed.bytes.count == count + 16, "form of \(count) bytes")
+        let back = try await provider.decrypt(sealed, under: version.id, aad: contractAAD)
+        try require(back.unprotectedCopy() == plaintext, "\(count) bytes came back as others")
+      }
+      await provider.close()
+    },
+    Check("direct encryption: what was changed does not open") { factory in
+      let made = try await factory.make()
+      guard let provider = made as? any DirectEncrypting else { return }
+      let version = try await provider.newVersion("contract-encrypt", purpose: .encrypt)
+      let sealed = try await provider.encrypt([1, 2, 3].span, under: version.id, aad: contractAAD)
+      var flipped = sealed.bytes
+      flipped[0] ^= 1
+      var otherIV = sealed.iv
+      otherIV[0] ^= 1
+      let bad: [(DirectCiphertext, [UInt8])] = [
+        (DirectCiphertext(iv: sealed.iv, bytes: flipped), contractAAD),
+        (DirectCiphertext(iv: otherIV, bytes: sealed.bytes), contractAAD),
+        (DirectCiphertext(iv: sealed.iv, bytes: Array(sealed.bytes.dropLast())), contractAAD),
+        (DirectCiphertext(iv: sealed.iv, bytes: []), contractAAD),
+        (DirectCiphertext(iv: [], bytes: sealed.bytes), contractAAD), (sealed, contractAAD + [0]),
+      ]
+      for (ciphertext, aad) in bad {
+        try await expect(.doesNotOpen, of: "decrypt") {
+          _ = try await provider.decrypt(ciphertext, under: version.id, aad: aad)
+        }
+      }
+      await provider.close()
+    },
+    Check("direct encryption has its limits, purpose and states") { factory in
+      let made = try await factory.make()
+      guard let provider = made as? any DirectEncrypting else { return }
+      let version = try await provider.newVersion("contract-encrypt", purpose: .encrypt)
+      let wrapping = try await provider.newVersion("contract")
+      let large = [UInt8](repeating: 0, count: directEncryptionLimit + 1)
+      try await expect(.limitExceeded, of: "64 KiB and a byte") {
+        _ = try await provider.encrypt(large.span, under: version.id, aad: contractAAD)
+      }
+      try await expect(.invalidInput, of: "no AAD") {
+        _ = try await provider.encrypt([1].span, under: version.id, aad: [])
+      }
+      try await expect(.keyPurposeForbids, of: "a key for wrapping") {
+        _ = try await provider.encrypt([1].span, under: wrapping.id, aad: contractAAD)
+      }
+      let sealed = try await provider.encrypt([1].span, under: version.id, aad: contractAAD)
+      _ = try await provider.setState(.deactivated, of: version.id)
+      try await expect(.keyStateForbids, of: "encrypt when deactivated") {
+        _ = try await provider.encrypt([1].span, under: version.id, aad: contractAAD)
+      }
+      let back = try await provider.decrypt(sealed, under: version.id, aad: contractAAD)
+      try require(back.unprotectedCopy() == [1], "a deactivated key no longer decrypts")
+      await provider.close()
+    },
+    Check("an imported key is the key that was given") { factory in
+      let made = try await factory.make()
+      guard let provider = made as? any KeyImporting else { return }
+      let kek = secretBytes(from: 0, count: 32)
+      let secret = secretBytes(from: 0x40, count: 32)
+      let version = try await provider.importKeyVersion(NewKeyVersion(key: KeyName("contract")), material: kek)
+      let wrapped = try await provider.wrap(secret, under: version.id, aad: contractAAD)
+      try require(try await provider.gives(secret, for: wrapped, under: version.id), "another key came back")
+      if wrapped.algorithm == .a256KW {
+        let again = try await provider.importKeyVersion(NewKeyVersion(key: KeyName("contract-again")), material: kek)
+        let second = try await provider.wrap(secret, under: again.id, aad: contractAAD)
+        try require(second == wrapped, "the same KEK wraps the same key differently")
+      }
+      try await expect(.duplicateKeyVersion, of: "a second import") {
+        _ = try await provider.importKeyVersion(NewKeyVersion(key: KeyName("contract"), id: version.id), material: kek)
+      }
+      let short = SecretBytes.random(count: 16)
+      try await expect(.invalidInput, of: "16 bytes") {
+        _ = try await provider.importKeyVersion(NewKeyVersion(key: KeyName("contract")), material: short)
+      }
+      await provider.close()
+    },
+    Check("a rewrap inside gives the same key under the new version, and checks it") { factory in
+      let made = try await factory.make()
+      guard let provider = made as? any KeyRewrapping else { return }
+      let old = try await provider.newVersion()
+      let new = try await provider.createKeyVersion(NewKeyVersion(key: old.key, id: .make(after: old.id)))
+      // Bytes C0 to DF, whose thumbprint (RFC 9679) is known.
+      let secret = secretBytes(from: 0xC0, count: 32)
+      let thumbprint: [UInt8] = [
+        0x6B, 0x5E, 0x61, 0xC6, 0x8E, 0x23, 0xC1, 0xB3, 0x9B, 0xAD, 0xE6, 0xE5, 0x1E, 0xFA, 0xE4, 0x16, 0x33, 0x8F,
+        0xAE, 0x91, 0xC9, 0x2D, 0xF5, 0x12, 0x78, 0x34, 0xCD, 0x6A, 0x51, 0xFD, 0xBB, 0xBD,
+      ]
+      let wrapped = try await provider.wrap(secret, under: old.id, aad: contractAAD)
+      _ = try await provider.setState(.deactivated, of: old.id)
+      let again = try await provider.rewrap(
+        wrapped, from: old.id, to: new.id, thumbprint: thumbprint, aad: contractAAD)
+      try require(try await provider.gives(secret, for: again, under: new.id), "another key came back")
+      try await expect(.doesNotOpen, of: "another thumbprint") {
+        _ = try await provider.rewrap(
+          wrapped, from: old.id, to: new.id, thumbprint: [UInt8](repeating: 0, count: 32), aad: contractAAD)
+      }
+      try await expect(.doesNotOpen, of: "from the wrong version") {
+        _ = try await provider.rewrap(
+          wrapped, from: new.id, to: new.id, thumbprint: thumbprint, aad: contractAAD)
+      }
+      try await expect(.keyStateForbids, of: "to a deactivated version") {
+        _ = try await provider.rewrap(
+          again, from: new.id, to: old.id, thumbprint: thumbprint, aad: contractAAD)
+      }
+      await provider.close()
+    },
+  ]
+}
+
+/// So many bytes that count up from `first`.
+private func secretBytes(from first: UInt8, count: Int) -> SecretBytes {
+  SecretBytes(capacity: count) { output in
+    for i in 0..<count { output.append(first &+ UInt8(i)) }
+  }
+}

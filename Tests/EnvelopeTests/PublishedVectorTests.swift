@@ -1,0 +1,101 @@
+import CryptoPrimitives
+import Envelope
+import KMSCore
+import Testing
+
+/// What an envelope with these KEKs gives: the way of a reader, without a provider.
+func openByHand(_ message: EncryptMessage, _ context: EncryptionContext) throws -> SecretBytes {
+  for recipient in message.recipients {
+    guard let kek = Vectors.all.kek.first(where: { $0.key == recipient.kid.hex })?.value else { continue }
+    let cek = try AESKeyWrap.unwrap(
+      recipient.wrapped.bytes.span, kek: SecretBytes(copying: kek.bytes.span))
+    return try message.open(with: cek, context: context)
+  }
+  throw KMSError(.notOurs, "no KEK")
+}
+
+extension KeyVersionID {
+  var hex: String { bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined() }
+}
+
+struct PublishedVectorTests {
+  @Test(arguments: Vectors.all.field)
+  func fieldOpensAndIsReproduced(vector: Vectors.Field) throws {
+    let context = try context(vector.context)
+    #expect(context.encoded == vector.external_aad.bytes)
+    let parsed = try EncryptMessage(parsing: vector.message.bytes, as: .field)
+    #expect(try openByHand(parsed, context).unprotectedCopy() == vector.plaintext.bytes)
+    #expect(parsed.encoded() == vector.message.bytes)
+    #expect(vector.message.bytes.count == vector.length)
+    let sealed = try EncryptMessage.seal(
+      vector.plaintext.bytes.span, as: .field, context: context, cek: SecretBytes(copying: vector.cek.bytes.span),
+      iv: vector.iv.bytes, recipients: parsed.recipients)
+    #expect(sealed.encoded() == vector.message.bytes)
+    for recipient in parsed.recipients {
+      let kek = try #require(Vectors.all.kek[recipient.kid.hex])
+      #expect(
+        try AESKeyWrap.wrap(vector.cek.bytes.span, kek: SecretBytes(copying: kek.bytes.span))
+          == recipient.wrapped.bytes)
+    }
+    #expect(EnvelopeKind.detect(vector.message.bytes) == .field)
+  }
+
+  @Test func rewrappingIsReplacingTheRecipients() throws {
+    let before = try EncryptMessage(parsing: Vectors.all.field[1].message.bytes, as: .field)
+    let after = try EncryptMessage(parsing: Vectors.all.field[2].message.bytes, as: .field)
+    #expect(try before.replacing(recipients: after.recipients).encoded() == Vectors.all.field[2].message.bytes)
+  }
+
+  @Test func keyBlobOpensAndIsReproduced() throws {
+    let vector = Vectors.all.key_blob
+    let context = try context(vector.context)
+    let parsed = try EncryptMessage(parsing: vector.message.bytes, as: .keyBlob)
+    let plaintext = try openByHand(parsed, context)
+    #expect(plaintext.unprotectedCopy() == vector.plaintext.bytes)
+    let key = try ContentKey(parsing: plaintext)
+    let (id, use, bytes, again) = (key.id, key.use, key.key.unprotectedCopy(), key.encoded().unprotectedCopy())
+    #expect(id == vector.dek_id?.bytes)
+    #expect(use == .sharedField)
+    #expect(bytes == vector.dek?.bytes)
+    #expect(again == vector.plaintext.bytes)
+    let sealed = try EncryptMessage.seal(
+      vector.plaintext.bytes.span, as: .keyBlob, context: context, cek: SecretBytes(copying: vector.cek.bytes.span),
+      iv: vector.iv.bytes, recipients: parsed.recipients)
+    #expect(sealed.encoded() == vector.message.bytes)
+    #expect(EnvelopeKind.detect(vector.message.bytes) == .keyBlob)
+  }
+
+  @Test func sharedFieldOpensAndIsReproduced() throws {
+    let vector = Vectors.all.shared_dek_field
+    let context = try context(vector.context)
+    let material = try #require(Vectors.all.key_blob.dek).bytes
+    let dek = try ContentKey(key: SecretBytes(copying: material.span), use: .sharedField)
+    let parsed = try Encrypt0Message(parsing: vector.message.bytes)
+    #expect(parsed.keyID == vector.dek_id.bytes)
+    #expect(try parsed.open(with: dek, context: context).unprotectedCopy() == vector.plaintext.bytes)
+    let sealed = try Encrypt0Message.seal(
+      vector.plaintext.bytes.span, context: context, dek: dek, iv: vector.iv.bytes)
+    #expect(sealed.encoded() == vector.message.bytes)
+    #expect(vector.message.bytes.count == 73)
+    #expect(EnvelopeKind.detect(vector.message.bytes) == .encrypt0)
+  }
+
+  @Test(arguments: Vectors.all.refuse)
+  func refused(vector: Vectors.Refusal) throws {
+    var found: KMSError.Code?
+    do {
+      let message = try EncryptMessage(parsing: vector.message.bytes, as: .field)
+      _ = try openByHand(message, context(vector.context))
+    } catch let error as KMSError { found = error.code }
+    let expected: [String: KMSError.Code] = [
+      "malformed": .malformedEnvelope, "does not open": .doesNotOpen, "not ours": .notOurs,
+    ]
+    #expect(found == expected[vector.expect])
+  }
+
+  @Test func aMessageWithoutCommitmentThatTwoKeysOpenIsRefused() {
+    #expect(throws: KMSError(.malformedEnvelope, "")) {
+      try EncryptMessage(parsing: Vectors.all.refuse_salamander.message.bytes, as: .field)
+    }
+  }
+}

@@ -1,0 +1,74 @@
+public import Foundation
+
+public struct ProcessResult: Sendable {
+  public let status: Int32
+  public let output: String
+  public let error: String
+}
+
+/// Runs a program to its end. Its output goes through files, so that a full pipe cannot block it.
+public func runProcess(
+  _ executable: String, _ arguments: [String], environment: [String: String] = [:], input: Data = Data(),
+  folder: String? = nil
+) throws -> ProcessResult {
+  let files = TemporaryFolder()
+  let paths = ["in", "out", "err"].map { URL(fileURLWithPath: files.path + "/" + $0) }
+  try input.write(to: paths[0])
+  try Data().write(to: paths[1])
+  try Data().write(to: paths[2])
+  let process = Process()
+  process.executableURL = URL(fileURLWithPath: executable)
+  process.arguments = arguments
+  process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+  if let folder { process.currentDirectoryURL = URL(fileURLWithPath: folder) }
+  process.standardInput = try FileHandle(forReadingFrom: paths[0])
+  process.standardOutput = try FileHandle(forWritingTo: paths[1])
+  process.standardError = try FileHandle(forWritingTo: paths[2])
+  try process.run()
+  process.waitUntilExit()
+  return ProcessResult(
+    status: process.terminationStatus, output: try String(contentsOf: paths[1], encoding: .utf8),
+    error: try String(contentsOf: paths[2], encoding: .utf8))
+}
+
+/// A folder of its own, removed with the object.
+public final class TemporaryFolder: Sendable {
+  public let path: String
+
+  public init() {
+    path = FileManager.default.temporaryDirectory.appendingPathComponent("strongroom-test-\(UUID())").path
+    try? FileManager.default.createDirectory(
+      atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+    // Statics are never deinitialised.
+    Leftovers.add(path)
+  }
+
+  deinit { try? FileManager.default.removeItem(atPath: path) }
+}
+
+private enum Leftovers {
+  private static let paths = LockedPaths()
+
+  static func add(_ path: String) { paths.add(path) }
+
+  private final class LockedPaths: @unchecked Sendable {  // guarded by `lock`
+    private let lock = NSLock()
+    private var all: [String] = []
+
+    init() {
+      atexit { Leftovers.paths.removeAll() }
+    }
+
+    func add(_ path: String) { lock.withLock { all.append(path) } }
+
+    func removeAll() {
+      lock.withLock { for path in all { try? FileManager.default.removeItem(atPath: path) } }
+    }
+  }
+}
+
+/// The folder that the package's programs were built into.
+public let builtProducts: String = {
+  // .build/debug/strongroomPackageTests.xctest, on Linux a program in that folder
+  URL(fileURLWithPath: CommandLine.arguments[0]).resolvingSymlinksInPath().deletingLastPathComponent().path
+}()
