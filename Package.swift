@@ -88,6 +88,7 @@ let package = Package(
     tests(
       "ProviderContractTests",
       ["KMSCore", "KMSTesting", "TestSupport", "InMemoryProvider", "OpenSSLProvider", "PKCS11Provider"]),
+    tests("CryptoPrimitivesTests", ["CryptoPrimitives", "KMSCore", "PKCS11Provider", "TestSupport"]),
     tests("EnvelopeTests", ["Envelope", "CryptoPrimitives", "KMSCore", system]),
     tests("AccessLogTests", ["AccessLog", "AccessLogWriter", "KMSCore", system]),
     .executableTarget(
