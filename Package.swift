@@ -88,6 +88,10 @@ let package = Package(
     tests(
       "ProviderContractTests",
       ["KMSCore", "KMSTesting", "TestSupport", "InMemoryProvider", "OpenSSLProvider", "PKCS11Provider"]),
+    .executableTarget(
+      name: "PKCS11SpyProbe", dependencies: ["KMSCore", "PKCS11Provider"], path: "Tests/PKCS11SpyProbe",
+      swiftSettings: strict),
+    tests("PKCS11ProviderTests", ["KMSCore", "PKCS11Provider", "PKCS11SpyProbe", "TestSupport"]),
     tests("CryptoPrimitivesTests", ["CryptoPrimitives", "KMSCore", "PKCS11Provider", "TestSupport"]),
     tests("EnvelopeTests", ["Envelope", "CryptoPrimitives", "KMSCore", system]),
     tests("AccessLogTests", ["AccessLog", "AccessLogWriter", "KMSCore", system]),

@@ -24,20 +24,20 @@ struct KeyIndex: Sendable {
       if let other = records[record.id], other.state.strictness >= record.state.strictness { continue }
       records[record.id] = record
     }
+    var labels: [KeyVersionID: [String]] = [:]
     for handle in try session.find(KeyTemplates.allKeys) {
       let values = try session.attributes(
         of: handle, [.id, .label, .wrap, .unwrap, .encrypt, .decrypt, .sensitive, .extractable])
-      guard let id = values[0].flatMap({ try? KeyVersionID($0) }),
-        let name = values[1].flatMap({ try? KeyName(String(decoding: $0, as: UTF8.self)) }),
-        values[6] == [1], values[7] == [0]
-      else { continue }
+      guard let id = values[0].flatMap({ try? KeyVersionID($0) }) else { continue }
+      let label = String(decoding: values[1] ?? [], as: UTF8.self)
+      labels[id, default: []].append(label)
+      guard let name = try? KeyName(label), values[6] == [1], values[7] == [0] else { continue }
       let flags = Flags(values[2...5].map { $0 == [1] })
       guard let version = Self.version(id, name, flags, records[id], provider) else { continue }
-      if let other = entries[id] {
-        duplicates[id, default: [other.version.key.description]].append(name.description)
-      }
       entries[id] = Entry(version: version, handle: handle)
     }
+    // Also where the other key is none of ours: which of the two a call meets would be chance.
+    duplicates = labels.filter { entries[$0.key] != nil && $0.value.count > 1 }
   }
 
   /// - Throws: ``KMSError/Code/duplicateKeyVersion`` when two keys have this id.
