@@ -92,6 +92,10 @@ let package = Package(
       name: "PKCS11SpyProbe", dependencies: ["KMSCore", "PKCS11Provider"], path: "Tests/PKCS11SpyProbe",
       swiftSettings: strict),
     tests("PKCS11ProviderTests", ["KMSCore", "PKCS11Provider", "PKCS11SpyProbe", "TestSupport"]),
+    .executableTarget(
+      name: "KeyStoreWriter", dependencies: ["KMSCore", "OpenSSLProvider"], path: "Tests/KeyStoreWriter",
+      swiftSettings: strict),
+    tests("OpenSSLProviderTests", ["KMSCore", "OpenSSLProvider", "KeyStoreWriter", "TestSupport"]),
     tests("CryptoPrimitivesTests", ["CryptoPrimitives", "KMSCore", "PKCS11Provider", "TestSupport"]),
     tests("EnvelopeTests", ["Envelope", "CryptoPrimitives", "KMSCore", system]),
     tests("AccessLogTests", ["AccessLog", "AccessLogWriter", "KMSCore", system]),
