@@ -96,6 +96,8 @@ let package = Package(
       name: "KeyStoreWriter", dependencies: ["KMSCore", "OpenSSLProvider"], path: "Tests/KeyStoreWriter",
       swiftSettings: strict),
     tests("OpenSSLProviderTests", ["KMSCore", "OpenSSLProvider", "KeyStoreWriter", "TestSupport"]),
+    // The README's program, with an application's plain settings.
+    .executableTarget(name: "QuickStart", dependencies: ["Strongroom"], path: "Tests/QuickStart"),
     tests("CryptoPrimitivesTests", ["CryptoPrimitives", "KMSCore", "PKCS11Provider", "TestSupport"]),
     tests("EnvelopeTests", ["Envelope", "CryptoPrimitives", "KMSCore", system]),
     tests("AccessLogTests", ["AccessLog", "AccessLogWriter", "KMSCore", system]),
