@@ -105,5 +105,7 @@ let package = Package(
       name: "AccessLogWriter", dependencies: ["AccessLog", "KMSCore", system], path: "Tests/AccessLogWriter",
       swiftSettings: strict),
     tests("DurableFilesTests", ["DurableFiles", "KMSCore", system]),
+    tests("StrongroomTests", ["Strongroom", "InMemoryProvider", "TestSupport", system]),
+    tests("CLITests", ["StrongroomCommand", "Strongroom", system]),
   ]
 )

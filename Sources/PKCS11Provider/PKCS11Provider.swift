@@ -169,7 +169,7 @@ extension PKCS11Provider {
         let same = refused.pin.equals(pin)
         guard !same else {
           throw KMSError(
-            .accessDenied, "the token refused this PIN before, so it was not tried again",
+            .accessDenied, "the token refused this PIN, and it is not tried again",
             advice: "Correct the PIN in \(configuration.pin).")
         }
       }

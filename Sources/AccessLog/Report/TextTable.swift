@@ -51,13 +51,14 @@ enum TextTable {
     return text.prefix(10) + " " + text.dropFirst(11).prefix(8) + "Z"
   }
 
-  /// `820 ns`, `14.2 µs`, `3.10 ms`, `2.000 s`
+  /// `820 ns`, `14.2 µs`, `3.10 ms`, `247.5 ms`, `2.000 s`
   static func latency(_ nanoseconds: UInt64) -> String {
     let value = Int64(min(nanoseconds, UInt64(Int64.max)))
     return switch value {
     case ..<1000: "\(value) ns"
     case ..<1_000_000: fixed(value / 100, decimals: 1) + " µs"
-    case ..<1_000_000_000: fixed(value / 10_000, decimals: 2) + " ms"
+    case ..<100_000_000: fixed(value / 10_000, decimals: 2) + " ms"
+    case ..<1_000_000_000: fixed(value / 100_000, decimals: 1) + " ms"
     default: fixed(value / 1_000_000, decimals: 3) + " s"
     }
   }

@@ -174,6 +174,8 @@ extension FileEndpoint {
   var name: FilePath {
     switch self {
     case .path(let path, _): path
+    case .descriptor(.standardInput): "standard input"
+    case .descriptor(.standardOutput): "standard output"
     case .descriptor(let descriptor): FilePath("descriptor \(descriptor.rawValue)")
     }
   }

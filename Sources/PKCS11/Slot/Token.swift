@@ -27,7 +27,10 @@ package struct Token: Sendable {
     let tokens = try all(in: module)
     let matching = tokens.filter { $0.label == label && (serial == nil || $0.serial == serial) }
     guard let token = matching.first else {
-      let there = tokens.map { "'\($0.label)' (serial \($0.serial))" }.joined(separator: ", ")
+      // A slot's token that was not initialised has neither.
+      let there = tokens.filter { !$0.label.isEmpty || !$0.serial.isEmpty }.map {
+        "'\($0.label)' (serial \($0.serial))"
+      }.joined(separator: ", ")
       throw KMSError(
         .providerUnavailable, "there is no token '\(label)'\(serial.map { " with serial \($0)" } ?? "")",
         advice: there.isEmpty ? "\(module.path) shows no token at all." : "There are: \(there).")

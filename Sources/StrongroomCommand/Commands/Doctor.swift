@@ -68,7 +68,10 @@ struct Doctor: AsyncParsableCommand {
       var allServe = true
       for report in (try? await manager.health()) ?? [] {
         let serves = await check("provider \(report.provider.name)") {
-          guard report.health.isServing else { throw KMSError(.providerUnavailable, report.health.detail) }
+          guard report.health.isServing else {
+            let detail = report.health.detail
+            throw KMSError(.providerUnavailable, detail.hasSuffix(".") ? String(detail.dropLast()) : detail)
+          }
           return report.health.detail
         }
         allServe = allServe && serves

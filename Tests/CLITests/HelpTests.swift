@@ -1,0 +1,65 @@
+import Foundation
+import Testing
+
+/// What the command says of itself.
+struct HelpTests {
+  static let commands = [
+    "", "init", "doctor", "key", "key create", "key list", "key show", "key rotate", "key activate", "key deactivate",
+    "key suspend", "key compromise", "key destroy", "encrypt", "decrypt", "inspect", "rewrap", "log", "log show",
+    "report",
+  ]
+  /// Those that explain themselves by their subcommands or by one argument.
+  static let withoutExamples: Set = [
+    "key", "key list", "key show", "key activate", "key deactivate", "key suspend", "key compromise", "log",
+  ]
+
+  @Test("--help prints help, with examples, and nothing else", arguments: commands)
+  func help(_ command: String) async throws {
+    let workspace = try Workspace()
+    defer { workspace.remove() }
+    let outcome = try await workspace.run("strongroom \(command) --help")
+    #expect(outcome.exitCode == 0)
+    #expect(outcome.errors.isEmpty)
+    #expect(outcome.output.contains("USAGE: strongroom \(command)"))
+    #expect(outcome.output.contains("EXAMPLE") != Self.withoutExamples.contains(command))
+    #expect(!outcome.output.contains("\u{1B}"))
+    #expect(try workspace.snapshot().isEmpty)
+  }
+
+  @Test("every subcommand is among them")
+  func complete() async throws {
+    let workspace = try Workspace()
+    defer { workspace.remove() }
+    for parent in ["", "key", "log"] {
+      let help = try await workspace.run("strongroom \(parent) --help").output
+      let listed = help.components(separatedBy: "SUBCOMMANDS:\n").last?.lines.compactMap { line in
+        line.matches("  *") && line.dropFirst(2).first?.isLetter == true
+          ? line.split(separator: " ").first.map { (parent.isEmpty ? "" : parent + " ") + $0 } : nil
+      }
+      let names = try #require(listed).filter { !$0.hasSuffix("See") }
+      #expect(!names.isEmpty)
+      #expect(Set(names).isSubset(of: Self.commands))
+    }
+  }
+
+  @Test("completion scripts are scripts", arguments: ["bash", "zsh", "fish"])
+  func completion(_ shell: String) async throws {
+    let workspace = try Workspace()
+    defer { workspace.remove() }
+    let outcome = try await workspace.run("strongroom --generate-completion-script \(shell) >script")
+    #expect(outcome.exitCode == 0 && outcome.errors.isEmpty)
+    let check = try await workspace.run("grep -c rewrap script && { [ \(shell) != bash ] || bash -n script; }")
+    #expect(check.exitCode == 0, "\(check.errors)")
+  }
+
+  @Test("exit codes are documented")
+  func exitCodes() async throws {
+    let workspace = try Workspace()
+    defer { workspace.remove() }
+    let help = try await workspace.run("strongroom --help; strongroom --version").output
+    for code in ["0 done", "1 failed", "2 usage", "3 configuration", "8 access log unavailable"] {
+      #expect(help.contains(code))
+    }
+    #expect(help.lines.last?.first?.isNumber == true)
+  }
+}

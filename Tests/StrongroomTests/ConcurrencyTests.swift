@@ -1,0 +1,79 @@
+import Foundation
+import InMemoryProvider
+import Strongroom
+import Synchronization
+import SystemPackage
+import Testing
+
+/// Many tasks on one manager, and tasks that are cancelled.
+struct ConcurrencyTests {
+  @Test("encrypting, decrypting, rotating and rewrapping at the same time lose nothing", .timeLimit(.minutes(1)))
+  func manyTasks() async throws {
+    try await withFolder { folder in
+      let manager = try DataAtRestManager.open(
+        configuration(
+          "providers: { p: { type: openssl, keystore: keys.p12, passphrase-source: \"env:P\" } }\n", in: folder,
+          environment: ["P": "correct horse battery"]))
+      try await manager.createKey(try key)
+      try await withThrowingTaskGroup { group in
+        for task in 0..<40 {
+          group.addTask {
+            for turn in 0..<10 {
+              let context = try EncryptionContext([(name: "row", value: "\(task)-\(turn)")])
+              let sealed = try await manager.encrypt("value \(task) \(turn)", context: context)
+              let current = try await manager.rewrap(sealed, context: context) ?? sealed
+              guard try await manager.decryptString(current, context: context) == "value \(task) \(turn)" else {
+                throw NoFailure()
+              }
+            }
+          }
+        }
+        group.addTask {
+          for _ in 0..<3 { try await manager.rotate(try key, reason: "test") }
+        }
+        try await group.waitForAll()
+      }
+      let versions = try await manager.keyVersions(of: try key)
+      #expect(versions.count == 4)
+      #expect(versions.filter { $0.state == .active }.count == 1)
+      let report = try await manager.generateTelemetryReport()
+      #expect(report.damaged.count == 0)
+      await manager.close()
+    }
+  }
+
+  @Test("a cancelled task gets CancellationError, is logged, and leaves no file")
+  func cancellation() async throws {
+    try await withFolder { folder in
+      let recorder = Recorder()
+      let manager = try DataAtRestManager(
+        providers: [InMemoryProvider(name: "m")], configuration: DataAtRestConfig(), reporter: recorder)
+      try await manager.createKey(try key)
+      let (input, output) = (folder.appending("a"), folder.appending("b"))
+      try input.write(String(repeating: "0123456789abcdef", count: 1 << 19))  // 8 MiB, 128 segments
+
+      let running = Mutex<Task<Void, any Error>?>(nil)
+      let segments = Mutex(0)
+      let task = Task {
+        try await manager.encryptFile(from: .path(input), to: .path(output)) { _ in
+          segments.withLock { $0 += 1 }
+          running.withLock { $0?.cancel() }
+        }
+      }
+      running.withLock { $0 = task }
+      await #expect(throws: CancellationError.self) { try await task.value }
+      #expect(segments.withLock { $0 } < 128)
+      #expect(try FileManager.default.contentsOfDirectory(atPath: folder.string) == ["a"])
+      #expect(recorder.events.last?.operation == .encrypt)
+      #expect(recorder.events.last?.errorCode?.rawValue == "cancelled")
+
+      let callsBefore = recorder.events.count
+      let early = Task {
+        unsafe withUnsafeCurrentTask { unsafe $0?.cancel() }  // the task is used inside only
+        _ = try await manager.encrypt("value")
+      }
+      await #expect(throws: CancellationError.self) { try await early.value }
+      #expect(recorder.events.count == callsBefore + 1)
+    }
+  }
+}

@@ -1,0 +1,120 @@
+import Foundation
+import Strongroom
+import SystemPackage
+import Testing
+
+/// No way from the manager's API to a provider goes past the access log, and nothing comes out without its event.
+struct EveryCallIsLoggedTests {
+  private let provider = CountingProvider()
+  private let recorder = Recorder()
+
+  private func manager(envelope: Bool = true) throws -> DataAtRestManager {
+    try DataAtRestManager(
+      providers: [provider], configuration: DataAtRestConfig(envelopeEncryptionEnabled: envelope), reporter: recorder)
+  }
+
+  /// Outcomes that are a provider's call.
+  private var logged: [AccessEvent.Operation] {
+    recorder.events.filter { $0.provider == "counted" && $0.phase == .outcome && !Self.data.contains($0.operation) }
+      .map(\.operation)
+  }
+  private static let data: Set<AccessEvent.Operation> = [.encrypt, .decrypt, .rotate]
+
+  @Test("the calls a provider gets are the calls that are logged, in every operation of the manager")
+  func everyOperation() async throws {
+    try await withFolder { folder in
+      let manager = try manager()
+      let (plain, sealed, opened) = (folder.appending("a"), folder.appending("b"), folder.appending("c"))
+      try plain.write("content")
+      let first = try await manager.createKey(try key)
+      let field = try await manager.encrypt("value")
+      _ = try await manager.decrypt(field)
+      try await manager.encryptFile(from: .path(plain), to: .path(sealed))
+      try await manager.rotate(try key, reason: "test")
+      _ = try await manager.rewrap(field)
+      try await manager.rewrapFile(sealed)
+      try await manager.decryptFile(from: .path(sealed), to: .path(opened))
+      try await manager.setState(.suspended, of: first.id, reason: "test")
+      await #expect(throws: KMSError.self) { try await manager.decrypt(field) }
+      _ = try await manager.isRotationDue(try key)
+      _ = try await manager.keyVersions()
+      _ = try await manager.health()
+      try await manager.updateConfiguration(DataAtRestConfig(envelopeEncryptionEnabled: false))
+      try await manager.createKey(try KeyName("direct"), purpose: .encrypt)
+      let direct = try await manager.encrypt("value", key: try KeyName("direct"))
+      _ = try await manager.decrypt(direct)
+      await manager.close()
+      #expect(provider.calls == logged)
+      #expect(
+        Set(provider.calls) == [
+          .listVersions, .createVersion, .setState, .wrap, .unwrap, .directEncrypt, .directDecrypt, .health, .close,
+        ])
+    }
+  }
+
+  @Test("with a log that takes nothing, every operation fails and no result comes out")
+  func failClosed() async throws {
+    try await withFolder { folder in
+      let manager = try manager()
+      let (plain, sealed, other) = (folder.appending("a"), folder.appending("b"), folder.appending("c"))
+      try plain.write("content")
+      let version = try await manager.createKey(try key)
+      let field = try await manager.encrypt("value")
+      try await manager.encryptFile(from: .path(plain), to: .path(sealed))
+      let sealedBefore = try sealed.content
+      let callsBefore = provider.calls
+      recorder.refuse(true)
+      let operations: [(String, () async throws -> Void)] = [
+        ("encrypt", { _ = try await manager.encrypt("value") }),
+        ("decrypt", { _ = try await manager.decrypt(field) }),
+        ("encryptFile", { try await manager.encryptFile(from: .path(plain), to: .path(other)) }),
+        ("decryptFile", { try await manager.decryptFile(from: .path(sealed), to: .path(other)) }),
+        ("rotate", { _ = try await manager.rotate(try key, reason: "test") }),
+        ("createKey", { _ = try await manager.createKey(try KeyName("second")) }),
+        ("setState", { _ = try await manager.setState(.deactivated, of: version.id, reason: "test") }),
+        ("keyVersions", { _ = try await manager.keyVersions() }),
+        ("updateConfiguration", { try await manager.updateConfiguration(DataAtRestConfig(kmsKeyID: "other")) }),
+        (
+          "logKeyRotation",
+          { try await manager.logKeyRotation(KeyRotationLog(keyID: try key, reason: "r", success: true)) }
+        ),
+        (
+          "logKMSAccess",
+          { try await manager.logKMSAccess(KMSAccessLog(keyID: try key, operation: "backup", success: true)) }
+        ),
+      ]
+      for (name, operation) in operations {
+        let error = try await failure(operation)
+        #expect(error.code == .accessLogUnavailable, "\(name): \(error)")
+      }
+      #expect(manager.configuration.kmsKeyID.description == "default")
+      // Nothing that changes keys was even begun.
+      let added = Set(provider.calls.dropFirst(callsBefore.count))
+      #expect(added.isDisjoint(with: [.createVersion, .setState]))
+      #expect(try sealed.content == sealedBefore)
+      #expect(!other.isThere)
+
+      recorder.refuse(false)
+      #expect(try await manager.decryptString(field) == "value")
+      #expect(try await manager.keyVersions().map(\.state) == [.active])
+    }
+  }
+
+  @Test("events say who, which key and which names of the context; never a value")
+  func content() async throws {
+    let manager = try manager()
+    try await manager.createKey(try key)
+    let context = try EncryptionContext([(name: "row", value: "value-of-the-context")])
+    let sealed = try await withPrincipal("billing") {
+      try await manager.encrypt("value-of-the-field", context: context)
+    }
+    _ = try await manager.decrypt(sealed, context: context, principal: "support")
+    let encrypted = try #require(recorder.events.last { $0.operation == .encrypt })
+    let decrypted = try #require(recorder.events.last { $0.operation == .decrypt })
+    #expect(encrypted.access.principal == "billing" && decrypted.access.principal == "support")
+    let used = try key
+    #expect(encrypted.key == used && decrypted.key == used)
+    #expect(encrypted.access.contextNames == ["row"])
+    #expect(!recorder.events.contains { "\($0)".contains("value-of-the") })
+  }
+}

@@ -1,0 +1,124 @@
+import Strongroom
+import SystemPackage
+import Testing
+
+/// Invalid values: each is refused with its place and what is allowed.
+struct SettingValueTests {
+  @Test(
+    "the five settings of data at rest",
+    arguments: [
+      ("kms-encryption-enabled", "yes", "true or false"), ("kms-encryption-enabled", "\"\"", "true or false"),
+      ("envelope-encryption-enabled", "1", "true or false"), ("envelope-encryption-enabled", "TRUE", "true or false"),
+      ("kms-key-id", "Customer", "1 to 64 of a-z"), ("kms-key-id", "\"\"", "1 to 64 of a-z"),
+      ("kms-key-id", "[a, b]", "one value"),
+      ("key-rotation-interval", "59m", "one hour (1h, 3600s) or more"),
+      ("key-rotation-interval", "3599s", "one hour (1h, 3600s) or more"),
+      ("key-rotation-interval", "0", "one hour (1h, 3600s) or more"),
+      ("key-rotation-interval", "-2h", "s, m, h or d"), ("key-rotation-interval", "weekly", "s, m, h or d"),
+      ("key-rotation-interval", "99999999999999999999d", "s, m, h or d"),
+      ("encryption-algorithm", "AES-128-GCM", "AES-256-GCM"), ("encryption-algorithm", "aes-256-gcm", "AES-256-GCM"),
+      ("recovery-recipients", "[a, b, c, d, e, f, g, h]", "7 at most"),
+    ])
+  func dataAtRest(_ setting: String, _ value: String, _ allowed: String) async throws {
+    try await withFolder { folder in
+      let error = try await failure {
+        _ = try configuration(ConfigurationTests.memory + "data-at-rest:\n  \(setting): \(value)\n", in: folder)
+      }
+      #expect(error.code == .configurationInvalid)
+      #expect(error.message.hasPrefix("\(folder)/strongroom.yaml:5: data-at-rest.\(setting): "))
+      #expect(error.advice.contains(allowed))
+    }
+  }
+
+  @Test("an hour is enough", arguments: ["1h", "60m", "3600s", "3600", "1d"])
+  func interval(_ value: String) async throws {
+    try await withFolder { folder in
+      let loaded = try configuration(
+        ConfigurationTests.memory + "data-at-rest: { key-rotation-interval: \(value) }\n", in: folder)
+      #expect(loaded.dataAtRest.keyRotationInterval >= .seconds(3600))
+    }
+  }
+
+  @Test(
+    "other settings",
+    arguments: [
+      ("provider: none", "there is no 'none' under 'providers'"),
+      ("provider: m\naccess-log: { rotate-at: 100MB }", "KiB, MiB or GiB"),
+      ("provider: m\naccess-log: { durability: perhaps }", "written or synced"),
+      ("provider: m\naccess-log: { deadline: soon }", "s, m, h or d"),
+    ])
+  func others(_ yaml: String, _ allowed: String) async throws {
+    try await withFolder { folder in
+      let error = try await failure {
+        _ = try configuration("providers: { m: { type: memory } }\n\(yaml)\n", in: folder)
+      }
+      #expect(error.code == .configurationInvalid)
+      #expect(error.description.contains("strongroom.yaml") && error.description.contains(allowed))
+    }
+  }
+
+  @Test(
+    "providers",
+    arguments: [
+      ("{ type: vault }", "pkcs11, openssl and memory"), ("{ max-sessions: 3 }", "type is missing"),
+      ("{ type: openssl }", "keystore is missing"),
+      ("{ type: openssl, keystore: a.p12 }", "passphrase-source is missing"), ("{ type: pkcs11 }", "uri is missing"),
+      ("{ type: pkcs11, uri: \"pkcs11:token=a?module-path=/m.so\", max-sessions: 0 }", "1 to 1024"),
+    ])
+  func provider(_ settings: String, _ problem: String) async throws {
+    try await withFolder { folder in
+      let error = try await failure { _ = try configuration("providers: { p: \(settings) }\n", in: folder) }
+      #expect(error.code == .configurationInvalid)
+      #expect(error.description.contains(problem))
+    }
+  }
+
+  @Test(
+    "a secret where its source should stand is refused and not repeated",
+    arguments: ["hunter2-secret", "pin:1234-secret"])
+  func secretInTheConfiguration(_ secret: String) async throws {
+    try await withFolder { folder in
+      for settings in [
+        "{ type: openssl, keystore: a.p12, passphrase-source: \"\(secret)\" }",
+        "{ type: pkcs11, uri: \"pkcs11:token=a?module-path=/m.so\", pin-source: \"\(secret)\" }",
+      ] {
+        let error = try await failure { _ = try configuration("providers: { p: \(settings) }\n", in: folder) }
+        #expect(error.code == .configurationInvalid)
+        #expect(error.advice.contains("file:PATH"))
+        #expect(!error.description.contains(secret))
+      }
+      let uri = "pkcs11:token=a?module-path=/m.so&pin-value=\(secret)"
+      let error = try await failure {
+        let loaded = try configuration(
+          "providers: { p: { type: pkcs11, uri: \"\(uri)\", pin-source: \"env:PIN\" } }\n", in: folder)
+        _ = try DataAtRestManager.open(loaded)
+      }
+      #expect(error.code == .configurationInvalid)
+      #expect(!error.description.contains(secret))
+    }
+  }
+
+  @Test("sources of secrets: file, environment, credential; what is not there is said without its content")
+  func sources() async throws {
+    try await withFolder { folder in
+      try folder.appending("pass").write("of a file\r\nsecond line\n")
+      let environment = ["PASS": "of the environment", "CREDENTIALS_DIRECTORY": folder.string]
+      func read(_ source: String) throws -> String {
+        let loaded = try configuration(
+          "providers: { p: { type: openssl, keystore: a.p12, passphrase-source: \"\(source)\" } }\n", in: folder,
+          environment: environment)
+        guard case .openSSL(_, let passphrase)? = loaded.providers.first?.kind else { return "" }
+        return String(decoding: try passphrase.read().unprotectedCopy(), as: UTF8.self)
+      }
+      #expect(try read("file:pass") == "of a file")
+      #expect(try read("file://\(folder)/pass") == "of a file")
+      #expect(try read("env:PASS") == "of the environment")
+      #expect(try read("credential:pass") == "of a file")
+      for source in ["file:gone", "env:GONE", "credential:gone"] {
+        let error = try await failure { _ = try read(source) }
+        #expect(error.code == .secretUnavailable)
+        #expect(!error.advice.isEmpty)
+      }
+    }
+  }
+}
