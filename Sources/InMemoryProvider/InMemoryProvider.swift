@@ -8,6 +8,7 @@ public final class InMemoryProvider: KMSProvider, KeyImporting, DirectEncrypting
   private let store = Mutex(KeyTable())
   private let closed = Atomic(false)
 
+  /// - Parameter name: the provider's configured name.
   public init(name: String) { identity = ProviderIdentity(kind: "memory", name: name) }
 
   public func keyVersions(of name: KeyName?) async throws -> [KeyVersion] {

@@ -59,6 +59,7 @@ public struct ProviderIdentity: Sendable, Hashable, Codable {
   /// The name that the configuration gives it.
   public let name: String
 
+  /// Both are fixed for the provider's life.
   public init(kind: String, name: String) {
     self.kind = kind
     self.name = name
@@ -67,10 +68,12 @@ public struct ProviderIdentity: Sendable, Hashable, Codable {
 
 /// What ``KMSProvider/health()`` found.
 public struct ProviderHealth: Sendable, Hashable {
+  /// Whether calls can succeed now.
   public let isServing: Bool
   /// One line: what answers, or what is wrong and what to do.
   public let detail: String
 
+  /// `detail` is one line without secrets.
   public init(isServing: Bool, detail: String) {
     self.isServing = isServing
     self.detail = detail

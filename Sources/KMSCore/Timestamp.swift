@@ -2,10 +2,14 @@ import Glibc
 
 /// A moment in UTC, in nanoseconds since 1970, printed as RFC 3339. Foundation's `Date` loses the nanoseconds.
 public struct Timestamp: Sendable, Hashable, Comparable, CustomStringConvertible {
+  /// Since 1970-01-01T00:00:00Z.
   public let nanoseconds: Int64
 
+  /// Since 1970, in UTC.
   public init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
+  /// Since 1970, in UTC.
   public init(milliseconds: Int64) { nanoseconds = milliseconds * 1_000_000 }
+  /// Since 1970, in UTC.
   public init(seconds: Int64) { nanoseconds = seconds * 1_000_000_000 }
 
   /// The system clock, now.
@@ -15,11 +19,14 @@ public struct Timestamp: Sendable, Hashable, Comparable, CustomStringConvertible
     return Timestamp(nanoseconds: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
   }
 
+  /// Since 1970, rounded towards it.
   public var milliseconds: Int64 { nanoseconds / 1_000_000 }
+  /// Since 1970, rounded towards it.
   public var seconds: Int64 { nanoseconds / 1_000_000_000 }
 
   public static func < (a: Timestamp, b: Timestamp) -> Bool { a.nanoseconds < b.nanoseconds }
 
+  /// Later by `duration`; earlier if that is negative.
   public func advanced(by duration: Duration) -> Timestamp {
     let (seconds, attoseconds) = duration.components
     return Timestamp(nanoseconds: nanoseconds + seconds * 1_000_000_000 + attoseconds / 1_000_000_000)

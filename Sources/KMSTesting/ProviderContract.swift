@@ -10,6 +10,7 @@ public import KMSCore
 public enum ProviderContract {
   /// One sentence of the contract.
   public struct Check: Sendable, CustomStringConvertible {
+    /// The sentence.
     public let description: String
     private let body: @Sendable (ProviderFactory) async throws -> Void
 
@@ -33,6 +34,7 @@ public struct ProviderFactory: Sendable {
   /// Another provider on the store of the one given; nil where nothing outlives a provider.
   public let reopen: (@Sendable (any KMSProvider) async throws -> any KMSProvider)?
 
+  /// `make` is called once or more by each check.
   public init(
     reopen: (@Sendable (any KMSProvider) async throws -> any KMSProvider)? = nil,
     make: @escaping @Sendable () async throws -> any KMSProvider
@@ -44,6 +46,7 @@ public struct ProviderFactory: Sendable {
 
 /// A provider does not do what the contract says.
 public struct ContractViolation: Error, CustomStringConvertible {
+  /// The sentence.
   public let description: String
   init(_ description: String) { self.description = description }
 }

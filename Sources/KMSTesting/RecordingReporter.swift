@@ -17,6 +17,7 @@ public final class RecordingReporter: AccessReporter {
   /// From the event with this number on (0 is the first), every report fails; nil ends that.
   public func fail(from number: Int?) { state.withLock { $0.failsFrom = number } }
 
+  /// - Throws: ``KMSError/Code/accessLogUnavailable`` when it was told to fail.
   public func report(_ event: AccessEvent) async throws {
     try state.withLock { state throws(any Error) in
       if let from = state.failsFrom, state.events.count >= from {

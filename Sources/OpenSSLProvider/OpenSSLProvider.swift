@@ -6,8 +6,11 @@ internal import SystemPackage
 
 /// Where the key store is and how it is opened.
 public struct OpenSSLConfiguration: Sendable {
+  /// The provider's configured name.
   public let name: String
+  /// Path of the PKCS#12 file.
   public let keystore: String
+  /// Where its passphrase is.
   public let passphrase: SecretSource
 
   /// - Parameters:

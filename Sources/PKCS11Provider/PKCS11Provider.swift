@@ -4,9 +4,13 @@ internal import Synchronization
 
 /// Which token, and how it is opened.
 public struct PKCS11Configuration: Sendable {
+  /// The provider's configured name.
   public let name: String
+  /// Which token.
   public let uri: PKCS11URI
+  /// Where the user's PIN is.
   public let pin: SecretSource
+  /// Sessions for calls, at most.
   public let maxSessions: Int
 
   /// - Parameters:

@@ -7,7 +7,9 @@ internal import KMSCore
 public struct PKCS11URI: Sendable, Hashable {
   /// A path, with its folder.
   public let modulePath: String
+  /// CKA token label, 1 to 32 bytes.
   public let tokenLabel: String
+  /// The token's serial number; nil when any will do.
   public let serial: String?
   /// As written: a `file:` URI or another source of the suite. The PIN itself never stands in a URI.
   public let pinSource: String?

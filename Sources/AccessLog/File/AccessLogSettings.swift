@@ -17,10 +17,12 @@ public struct AccessLogSettings: Sendable, Hashable {
   public var rotateAt: Int
   /// How long files are kept at least.
   public var keep: Duration
+  /// When an event counts as taken: handed to the system, or on the disk.
   public var durability: Durability
   /// How long a caller waits at most for its event to be taken.
   public var deadline: Duration
 
+  /// Values beyond what makes sense are refused when the log is opened.
   public init(
     directory: FilePath, rotateAt: Int = 100 << 20, keep: Duration = .seconds(365 * 86_400),
     durability: Durability = .written, deadline: Duration = .seconds(2)

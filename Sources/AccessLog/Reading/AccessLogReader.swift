@@ -7,10 +7,13 @@ public import SystemPackage
 public struct AccessLogReader: Sendable {
   /// What was read.
   public struct Summary: Sendable, Hashable {
+    /// Files that were read.
     public var files = 0
+    /// Records in them.
     public var records = 0
     /// Records that the filter let through.
     public var matched = 0
+    /// Lines that are no records.
     public var damaged = DamagedLines()
   }
 

@@ -2,26 +2,37 @@ public import KMSCore
 
 /// One line of the access log as it was read. The fields are those that ``AccessLogFile`` writes.
 public struct AccessRecord: Sendable, Hashable {
+  /// When, in UTC.
   public var timestamp: Timestamp
   /// Number of the line, from 1, without gaps over all files of one writer.
   public var sequence: UInt64
+  /// What was done.
   public var operation: AccessEvent.Operation
+  /// Before (`intent`) or after (`outcome`).
   public var phase: AccessEvent.Phase
   /// Name of the key.
   public var keyID: String?
+  /// Id of the key version.
   public var keyVersion: String?
+  /// The provider's configured name.
   public var provider: String?
   /// Nil in an intent.
   public var success: Bool?
+  /// A ``KMSError/Code``'s text.
   public var errorCode: String?
+  /// What went wrong, cut to 512 bytes.
   public var errorMessage: String?
   /// Principal, or ``unidentified``.
   public var accessedBy: String
+  /// The caller's id of the request.
   public var requestID: String?
+  /// Names of the context's pairs; never their values.
   public var contextNames: [String]
+  /// Why, for rotations and state changes.
   public var reason: String?
   /// Microseconds; nil in an intent.
   public var durationMicroseconds: Double?
+  /// Served from a cache.
   public var cached: Bool
 
   /// How an event without a principal is logged.

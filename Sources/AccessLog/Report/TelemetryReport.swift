@@ -52,6 +52,7 @@ public struct TelemetryReport: Sendable {
     keys = KeyAges(versions, rotationInterval: rotationInterval, now: now)
   }
 
+  /// A report of records that are at hand.
   public init(
     records: some Sequence<AccessRecord>, versions: [KeyVersion], rotationInterval: Duration, since: Timestamp,
     now: Timestamp = .now()

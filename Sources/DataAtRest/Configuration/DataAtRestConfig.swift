@@ -15,7 +15,9 @@ public struct DataAtRestConfig: Sendable, Hashable {
   /// Keys under which every envelope's content key is wrapped as well; 7 at most.
   public let recoveryRecipients: [KeyName]
 
+  /// What ``encryptionAlgorithm`` can be.
   public static let algorithms = ["AES-256-GCM"]
+  /// One hour.
   public static let shortestRotationInterval = Duration.seconds(3600)
 
   /// - Throws: ``KMSError/Code/configurationInvalid`` with what is allowed.

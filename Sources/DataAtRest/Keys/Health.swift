@@ -3,7 +3,9 @@ public import KMSCore
 
 /// One provider's answer.
 public struct ProviderReport: Sendable, Hashable {
+  /// Which one.
   public let provider: ProviderIdentity
+  /// What it says.
   public let health: ProviderHealth
   /// Whether it makes new key versions.
   public let isPrimary: Bool

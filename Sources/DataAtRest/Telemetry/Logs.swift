@@ -4,12 +4,18 @@ public import KMSCore
 
 /// One rotation, as the access log holds it.
 public struct KeyRotationLog: Sendable, Hashable {
+  /// When.
   public let timestamp: Timestamp
+  /// The key's name.
   public let keyID: KeyName
+  /// Why it was rotated.
   public let reason: String
+  /// Whether it went well.
   public let success: Bool
+  /// What went wrong; nil on success.
   public let errorMessage: String?
 
+  /// One entry. The time is now unless given.
   public init(
     timestamp: Timestamp = .now(), keyID: KeyName, reason: String, success: Bool, errorMessage: String? = nil
   ) {
@@ -23,13 +29,20 @@ public struct KeyRotationLog: Sendable, Hashable {
 
 /// One access to a key, as the access log holds it.
 public struct KMSAccessLog: Sendable, Hashable {
+  /// When.
   public let timestamp: Timestamp
+  /// The key's name.
   public let keyID: KeyName
+  /// What was done: `wrap`, `decrypt` ….
   public let operation: String
+  /// Whether it went well.
   public let success: Bool
+  /// What went wrong; nil on success.
   public let errorMessage: String?
+  /// The principal; nil when nobody said.
   public let accessedBy: String?
 
+  /// One entry. The time is now unless given.
   public init(
     timestamp: Timestamp = .now(), keyID: KeyName, operation: String, success: Bool, errorMessage: String? = nil,
     accessedBy: String? = nil

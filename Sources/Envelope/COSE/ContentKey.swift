@@ -11,6 +11,7 @@ public struct ContentKey: ~Copyable, Sendable {
 
   /// The first 16 bytes of the key's thumbprint.
   public let id: [UInt8]
+  /// What it may be used for.
   public let use: Use
   /// 32 bytes.
   public let key: SecretBytes
@@ -47,6 +48,7 @@ public struct ContentKey: ~Copyable, Sendable {
     self = parsed
   }
 
+  /// The COSE_Key in its only encoding.
   public borrowing func encoded() -> SecretBytes {
     let start = Self.start(id, use)
     return key.withBytes { key in

@@ -15,6 +15,7 @@ public struct Encrypt0Message: Sendable, Hashable {
   private static let protected: [UInt8] = [0xA1, 0x01, 0x03]
   static let largestPlaintext = 1_048_576
 
+  /// - Throws: ``KMSError/Code/invalidInput`` when a part has a wrong length.
   public init(keyID: [UInt8], iv: [UInt8], ciphertext: [UInt8]) throws {
     guard (1...64).contains(keyID.count), iv.count == AESGCM.ivSize,
       (AESGCM.tagSize...Self.largestPlaintext + AESGCM.tagSize).contains(ciphertext.count)
@@ -45,6 +46,7 @@ public struct Encrypt0Message: Sendable, Hashable {
     try reader.finish()
   }
 
+  /// The message as CBOR.
   public func encoded() -> [UInt8] {
     var writer = CBORWriter(capacity: 32 + keyID.count + ciphertext.count)
     writer.head(.tag, Self.tag)

@@ -5,6 +5,7 @@ public import KMSCore
 ///
 /// The protected header commits to the content key (docs/envelope-format.md, section 1).
 public struct EncryptMessage: Sendable, Hashable {
+  /// What the message holds.
   public enum Content: Sendable, Hashable {
     /// The caller's data, 1 MiB at most.
     case field
@@ -14,6 +15,7 @@ public struct EncryptMessage: Sendable, Hashable {
     var largestPlaintext: Int { self == .field ? 1_048_576 : 128 }
   }
 
+  /// Told apart by the protected content type.
   public let content: Content
   /// Of the content key; 32 bytes.
   public let thumbprint: [UInt8]
@@ -76,6 +78,7 @@ public struct EncryptMessage: Sendable, Hashable {
       content: content, thumbprint: thumbprint, recipients: recipients, iv: iv, ciphertext: ciphertext)
   }
 
+  /// The message as CBOR.
   public func encoded() -> [UInt8] {
     var writer = CBORWriter(capacity: 96 + ciphertext.count + recipients.reduce(0) { $0 + $1.wrapped.bytes.count + 48 })
     writer.head(.tag, Self.tag)

@@ -5,8 +5,10 @@ public import KMSCore
 public struct Recipient: Sendable, Hashable {
   /// The KEK's id. Not authenticated: it only looks a key up.
   public let kid: KeyVersionID
+  /// The content key as the provider wrapped it.
   public let wrapped: WrappedKey
 
+  /// `kid` is the key version that wrapped it.
   public init(kid: KeyVersionID, wrapped: WrappedKey) {
     self.kid = kid
     self.wrapped = wrapped

@@ -68,6 +68,7 @@ public struct FileHeader: Sendable, Hashable {
     }
   }
 
+  /// The header, zeros included.
   public func encoded() -> [UInt8] {
     var writer = CBORWriter(capacity: size)
     writer.head(.tag, Self.tag)

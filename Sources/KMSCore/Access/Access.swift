@@ -7,6 +7,7 @@ public struct Access: Sendable, Hashable {
   /// The caller's own id for the request or trace.
   public var requestID: String?
 
+  /// Nobody in particular, unless said.
   public init(principal: String? = nil, contextNames: [String] = [], requestID: String? = nil) {
     self.principal = principal
     self.contextNames = contextNames

@@ -6,19 +6,33 @@ public struct AccessEvent: Sendable, Hashable {
     public init(rawValue: String) { self.rawValue = rawValue }
     public var description: String { rawValue }
 
+    /// A provider wrapped a key.
     public static let wrap = Self(rawValue: "wrap")
+    /// A provider unwrapped a key.
     public static let unwrap = Self(rawValue: "unwrap")
+    /// A provider rewrapped a key inside.
     public static let rewrap = Self(rawValue: "rewrap")
+    /// A provider listed key versions.
     public static let listVersions = Self(rawValue: "list-versions")
+    /// A provider made a key version.
     public static let createVersion = Self(rawValue: "create-version")
+    /// A provider took a key version in.
     public static let importVersion = Self(rawValue: "import-version")
+    /// A version's state was changed; the reason says why.
     public static let setState = Self(rawValue: "set-state")
+    /// A provider encrypted data itself.
     public static let directEncrypt = Self(rawValue: "direct-encrypt")
+    /// A provider decrypted data itself.
     public static let directDecrypt = Self(rawValue: "direct-decrypt")
+    /// A provider was asked for its health.
     public static let health = Self(rawValue: "health")
+    /// A provider was closed.
     public static let close = Self(rawValue: "close")
+    /// The manager encrypted data.
     public static let encrypt = Self(rawValue: "encrypt")
+    /// The manager decrypted data.
     public static let decrypt = Self(rawValue: "decrypt")
+    /// A key was rotated.
     public static let rotate = Self(rawValue: "rotate")
   }
 
@@ -30,16 +44,23 @@ public struct AccessEvent: Sendable, Hashable {
     case outcome
   }
 
+  /// When it was made, in UTC.
   public var timestamp: Timestamp
+  /// What was done.
   public var operation: Operation
+  /// Before or after.
   public var phase: Phase
+  /// The key's name, where it is known.
   public var key: KeyName?
+  /// The key version, where there is one.
   public var version: KeyVersionID?
   /// Configured name of the provider; nil for a data operation that met none.
   public var provider: String?
+  /// On whose behalf.
   public var access: Access
   /// The error's code; nil on success and for an intent.
   public var errorCode: KMSError.Code?
+  /// What went wrong; holds no secret.
   public var errorMessage: String?
   /// Why, for rotations and state changes; the new state for `set-state`.
   public var reason: String?
@@ -48,8 +69,10 @@ public struct AccessEvent: Sendable, Hashable {
   /// The operation was served from a cache and met no provider.
   public var cached: Bool
 
+  /// No error.
   public var success: Bool { errorCode == nil }
 
+  /// An outcome without error, now, unless said otherwise.
   public init(
     _ operation: Operation, phase: Phase = .outcome, timestamp: Timestamp = .now(), key: KeyName? = nil,
     version: KeyVersionID? = nil, provider: String? = nil, access: Access = Access(),

@@ -23,6 +23,7 @@ public struct DirectCiphertext: Sendable, Hashable {
   /// Ciphertext followed by the 16-byte tag.
   public let bytes: [UInt8]
 
+  /// `iv` has 12 bytes; `bytes` end with the tag.
   public init(iv: [UInt8], bytes: [UInt8]) {
     self.iv = iv
     self.bytes = bytes

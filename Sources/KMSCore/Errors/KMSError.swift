@@ -2,6 +2,7 @@
 ///
 /// It never holds a PIN, passphrase, key or plaintext.
 public struct KMSError: Error, Sendable, CustomStringConvertible {
+  /// Kind of the error.
   public let code: Code
   /// What happened, in one sentence without a full stop.
   public let message: String
@@ -18,6 +19,7 @@ public struct KMSError: Error, Sendable, CustomStringConvertible {
   /// Where in the source it was made, `File.swift:12`.
   public let location: String
 
+  /// Messages and advice hold no secret.
   public init(
     _ code: Code, _ message: String, advice: String = "", provider: String? = nil, key: String? = nil,
     operation: String? = nil, cause: String? = nil, file: StaticString = #fileID, line: UInt = #line

@@ -2,6 +2,7 @@
 ///
 /// Each name has any number of ``KeyVersion``s.
 public struct KeyName: Sendable, Hashable, Comparable, Codable, CustomStringConvertible {
+  /// The name itself.
   public let description: String
 
   /// - Throws: ``KMSError/Code/invalidInput`` when the text is no key name.
@@ -14,6 +15,7 @@ public struct KeyName: Sendable, Hashable, Comparable, Codable, CustomStringConv
     description = text
   }
 
+  /// Whether ``init(_:)`` takes the text.
   public static func isValid(_ text: String) -> Bool {
     let bytes = text.utf8
     guard (1...64).contains(bytes.count), let first = bytes.first, isLetterOrDigit(first) else { return false }

@@ -11,7 +11,9 @@ public enum KeyState: String, Sendable, Hashable, Codable, CaseIterable {
   /// The material is gone. Final.
   case destroyed
 
+  /// New data may be wrapped.
   public var wraps: Bool { self == .active }
+  /// Old data may be opened.
   public var unwraps: Bool { self == .active || self == .deactivated || self == .compromised }
 
   /// The transition table. Everything that is not here is an error.
@@ -25,6 +27,7 @@ public enum KeyState: String, Sendable, Hashable, Codable, CaseIterable {
     }
   }
 
+  /// Whether the table has this step; staying is one.
   public func mayBecome(_ next: KeyState) -> Bool { self == next || successors.contains(next) }
 }
 

@@ -1,13 +1,19 @@
 /// One KEK in one provider: AES-256, named by its ``KeyVersionID``.
 public struct KeyVersion: Sendable, Hashable, Codable {
+  /// Its CKA_ID, localKeyID or kid.
   public let id: KeyVersionID
+  /// The key that it is a version of.
   public let key: KeyName
+  /// What it is for, for life.
   public let purpose: KeyPurpose
+  /// What it may do now.
   public let state: KeyState
+  /// Who keeps it to its state.
   public let enforcement: StateEnforcement
   /// Configured name of the provider that holds it.
   public let provider: String
 
+  /// As a provider found it.
   public init(
     id: KeyVersionID, key: KeyName, purpose: KeyPurpose, state: KeyState, enforcement: StateEnforcement,
     provider: String
@@ -20,6 +26,7 @@ public struct KeyVersion: Sendable, Hashable, Codable {
     self.provider = provider
   }
 
+  /// The same version in another state.
   public func with(state: KeyState, enforcement: StateEnforcement? = nil) -> KeyVersion {
     KeyVersion(
       id: id, key: key, purpose: purpose, state: state, enforcement: enforcement ?? self.enforcement,
@@ -35,10 +42,14 @@ extension Sequence<KeyVersion> {
 /// What ``KMSProvider/createKeyVersion(_:)`` is asked for. The caller chooses the id, so that it can log its
 /// intent before, and finish or undo after a crash.
 public struct NewKeyVersion: Sendable, Hashable {
+  /// Its CKA_ID, localKeyID or kid.
   public let id: KeyVersionID
+  /// The key that it is a version of.
   public let key: KeyName
+  /// What it is for, for life.
   public let purpose: KeyPurpose
 
+  /// A new UUIDv7 unless an id is given.
   public init(key: KeyName, purpose: KeyPurpose = .wrap, id: KeyVersionID = .make()) {
     self.id = id
     self.key = key

@@ -3,6 +3,7 @@
 /// The suite makes UUIDv7 (RFC 9562, 5.7), 16 bytes, so ids sort by creation time and nodes that rotate at
 /// once never collide. Keys made elsewhere keep the id that they have, 1 to 64 bytes, and sort before all UUIDv7.
 public struct KeyVersionID: Sendable, Hashable, Comparable, CustomStringConvertible {
+  /// 1 to 64 bytes.
   public let bytes: [UInt8]
 
   /// - Throws: ``KMSError/Code/invalidInput`` unless there are 1 to 64 bytes.

@@ -25,12 +25,14 @@ public struct WrapAlgorithm: RawRepresentable, Sendable, Hashable, CustomStringC
 
 /// A key as a provider wrapped it.
 public struct WrappedKey: Sendable, Hashable {
+  /// How it was wrapped.
   public let algorithm: WrapAlgorithm
   /// 12 bytes for A256GCM, else empty.
   public let iv: [UInt8]
   /// 40 bytes for A256KW of a 32-byte key, 48 (ciphertext and tag) for A256GCM, the modulus' length for RSA.
   public let bytes: [UInt8]
 
+  /// `iv` is empty but for A256GCM.
   public init(algorithm: WrapAlgorithm, iv: [UInt8] = [], bytes: [UInt8]) {
     self.algorithm = algorithm
     self.iv = iv

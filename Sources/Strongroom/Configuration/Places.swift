@@ -35,6 +35,7 @@ struct Places {
 
 /// The process' environment.
 public enum ProcessEnvironment {
+  /// Names and values, as they are now.
   public static var all: [String: String] {
     var result: [String: String] = [:]
     var entry = unsafe environ  // not changed by the suite while it reads

@@ -3,11 +3,14 @@ internal import SystemPackage
 
 /// One entry under `providers`: which implementation, and what it needs.
 public struct ProviderSettings: Sendable {
+  /// Its name under `providers`.
   public let name: String
+  /// Which implementation, with its settings.
   public let kind: Kind
   /// Finds a secret's source by its name, for sources that stand inside a URI.
   let source: @Sendable (String) throws -> SecretSource
 
+  /// The implementations.
   public enum Kind: Sendable {
     /// A token behind a PKCS#11 module, named by a URI (RFC 7512).
     case pkcs11(uri: String, pin: SecretSource?, maxSessions: Int)

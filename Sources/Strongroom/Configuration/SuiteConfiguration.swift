@@ -10,8 +10,11 @@ public struct SuiteConfiguration: Sendable {
   public let origin: String
   /// Name of the provider that makes new key versions.
   public let provider: String
+  /// All that may hold keys.
   public let providers: [ProviderSettings]
+  /// How data is encrypted.
   public let dataAtRest: DataAtRestConfig
+  /// Where and how the log is kept.
   public let accessLog: AccessLogSettings
 
   /// Reads the first that there is: `file`, `STRONGROOM_CONFIG`, `./strongroom.yaml`,

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Lists public declarations of the library targets that have no documentation comment; fails if there is one.
+# What a protocol of the standard library demands (==, encode, description ...) documents itself.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+awk '
+  FNR == 1 { previous = "" }
+  /^[[:space:]]*(@[A-Za-z_]+(\(.*\))?[[:space:]]*)*(public|open) / && !/(public|internal|package) import / {
+    declaration = $0
+    self_evident = declaration ~ /static func (==|<)|func hash\(|func encode\(to|init\(from decoder|var description|let rawValue|init\(rawValue|init\(_ .*rawValue|public extension|init\(\) \{\}/
+    provider = FILENAME ~ /(InMemoryProvider|OpenSSLProvider|PKCS11Provider|AccessLoggedProvider|ManageKeys|Rewrap)/ && declaration ~ /public func (keyVersions|createKeyVersion|importKeyVersion|setState|wrap|unwrap|rewrap|encrypt|decrypt|health|close|report)|let identity/
+    if (previous !~ /\/\/\// && !self_evident && !provider) { print FILENAME ":" FNR ": " declaration; missing++ }
+  }
+  { if ($0 !~ /^[[:space:]]*@/) previous = $0 }
+  END { if (missing) { print missing " public declarations have no documentation"; exit 1 } }
+' $(git ls-files 'Sources/*.swift' | grep -v -e StrongroomCommand)
