@@ -72,10 +72,20 @@ public struct ProviderHealth: Sendable, Hashable {
   public let isServing: Bool
   /// One line: what answers, or what is wrong and what to do.
   public let detail: String
+  /// Kind of what is wrong; nil when it serves.
+  public let problem: KMSError.Code?
 
   /// `detail` is one line without secrets.
   public init(isServing: Bool, detail: String) {
     self.isServing = isServing
     self.detail = detail
+    problem = isServing ? nil : .providerUnavailable
+  }
+
+  /// It does not serve, because of `error`.
+  public init(_ error: any Error) {
+    isServing = false
+    detail = "\(error)"
+    problem = (error as? KMSError)?.code ?? .providerUnavailable
   }
 }

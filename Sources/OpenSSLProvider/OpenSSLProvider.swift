@@ -89,7 +89,7 @@ public final class OpenSSLProvider: KMSProvider, KeyImporting, DirectEncrypting 
       let count = try reading("health") { $0.all.count }
       return ProviderHealth(isServing: true, detail: "key store \(file.path) with \(count) key versions")
     } catch {
-      return ProviderHealth(isServing: false, detail: "\(error)")
+      return ProviderHealth(error)
     }
   }
 

@@ -88,7 +88,7 @@ public final class PKCS11Provider: KMSProvider {
         detail: "token '\(token.label)', serial \(token.serial), firmware \(token.firmware), "
           + "module \(configuration.uri.modulePath); login works")
     } catch {
-      return ProviderHealth(isServing: false, detail: "\(error)")
+      return ProviderHealth(error)
     }
   }
 

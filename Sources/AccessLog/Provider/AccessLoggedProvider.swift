@@ -81,10 +81,10 @@ public struct AccessLoggedProvider: KMSProvider, KeyRewrapping, KeyImporting, Di
     let call = call(.health, key: nil)
     let health = await base.health()
     do {
-      try await call.report(health.isServing ? nil : (.providerUnavailable, health.detail))
+      try await call.report(health.problem.map { ($0, health.detail) })
       return health
     } catch {
-      return ProviderHealth(isServing: false, detail: "\(error)")
+      return ProviderHealth(error)
     }
   }
 

@@ -68,9 +68,9 @@ struct Doctor: AsyncParsableCommand {
       var allServe = true
       for report in (try? await manager.health()) ?? [] {
         let serves = await check("provider \(report.provider.name)") {
-          guard report.health.isServing else {
+          if let problem = report.health.problem {
             let detail = report.health.detail
-            throw KMSError(.providerUnavailable, detail.hasSuffix(".") ? String(detail.dropLast()) : detail)
+            throw KMSError(problem, detail.hasSuffix(".") ? String(detail.dropLast()) : detail)
           }
           return report.health.detail
         }
