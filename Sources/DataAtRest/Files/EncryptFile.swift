@@ -28,9 +28,16 @@ extension DataAtRestManager {
       let config = try enabledConfiguration()
       try destination.checkIsFree()
       guard config.envelopeEncryptionEnabled else {
-        let plaintext = try await fileJob { _ in try source.readWhole(limit: directEncryptionLimit) }
+        let name = key ?? config.kmsKeyID
+        let plaintext = try await fileJob { _ in
+          do { return try source.readWhole(limit: directEncryptionLimit) } catch let error as KMSError
+            where error.code == .limitExceeded
+          {
+            throw Self.tooLongToEncryptDirectly("has more", name)
+          }
+        }
         let message = try await encryptDirectly(
-          plaintext, context: context, key: key ?? config.kmsKeyID, access: access, event: &event)
+          plaintext, context: context, key: name, access: access, event: &event)
         try await fileJob { _ in try destination.write(message) }
         return
       }

@@ -9,9 +9,7 @@ extension DataAtRestManager {
   ) async throws -> [UInt8] {
     event.key = key
     guard plaintext.count <= directEncryptionLimit else {
-      throw KMSError(
-        .limitExceeded, "direct encryption takes 64 KiB at most, this has \(plaintext.count) bytes",
-        advice: "Switch data-at-rest.envelope-encryption-enabled on.", key: key.description)
+      throw Self.tooLongToEncryptDirectly("has \(plaintext.count) bytes", key)
     }
     let version = try await directory.current(of: key, purpose: .encrypt, access: access)
     event.version = version.id
@@ -20,6 +18,12 @@ extension DataAtRestManager {
     let sealed = try await provider.encrypt(
       plaintext.span, under: version.id, aad: Encrypt0Message.authenticatedData(context))
     return try Encrypt0Message(keyID: version.id.bytes, iv: sealed.iv, ciphertext: sealed.bytes).encoded()
+  }
+
+  static func tooLongToEncryptDirectly(_ size: String, _ key: KeyName) -> KMSError {
+    KMSError(
+      .limitExceeded, "direct encryption takes 64 KiB at most, this \(size)",
+      advice: "Switch data-at-rest.envelope-encryption-enabled on.", key: key.description)
   }
 
   func decryptDirectly(
