@@ -107,6 +107,6 @@ let package = Package(
       swiftSettings: strict),
     tests("DurableFilesTests", ["DurableFiles", "KMSCore", system]),
     tests("StrongroomTests", ["Strongroom", "InMemoryProvider", "TestSupport", system]),
-    tests("CLITests", ["StrongroomCommand", "Strongroom", system]),
+    tests("CLITests", ["StrongroomCommand", "QuickStart"]),
   ]
 )

@@ -81,17 +81,4 @@ struct SwapProvidersTests {
       await after.close()
     }
   }
-
-  @Test("the quick start of the README does what it says")
-  func quickStartRuns() async throws {
-    try await withFolder { folder in
-      let loaded = try configuration(
-        "providers: { p: { type: openssl, keystore: keys.p12, passphrase-source: \"env:P\" } }", in: folder,
-        environment: ["P": "correct horse battery"])
-      let manager = try DataAtRestManager.open(loaded)
-      try await manager.createKey(try key)
-      await manager.close()
-      #expect(try await quickStart(loaded).hasSuffix(" bytes encrypted, 'fatima@example.com' decrypted"))
-    }
-  }
 }
