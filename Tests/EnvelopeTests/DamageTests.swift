@@ -35,8 +35,8 @@ import Testing
   }
 
   @Test func everyFlippedByteOfASharedFieldIsRefused() throws {
-    let vector = Vectors.all.shared_dek_field
-    let dek = try #require(Vectors.all.key_blob.dek)
+    let vector = Vectors.all.sharedDekField
+    let dek = try #require(Vectors.all.keyBlob.dek)
     for i in vector.message.bytes.indices {
       var bad = vector.message.bytes
       bad[i] ^= 1
@@ -56,7 +56,7 @@ import Testing
       var bad = good
       bad[i] ^= 1
       let code = refusal {
-        _ = try openByHand(FileHeader(parsing: bad).keyBlob, context(Vectors.all.file.key_blob.context))
+        _ = try openByHand(FileHeader(parsing: bad).keyBlob, context(Vectors.all.file.keyBlob.context))
       }
       #expect(expected.contains(code), "byte \(i)")
     }

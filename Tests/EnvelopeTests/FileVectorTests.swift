@@ -9,28 +9,28 @@ import Testing
   let vector = Vectors.all.file
 
   private func key() throws -> ContentKey {
-    try ContentKey(key: SecretBytes(copying: vector.stream_key.bytes.span), use: .fileBody)
+    try ContentKey(key: SecretBytes(copying: vector.streamKey.bytes.span), use: .fileBody)
   }
 
   @Test func headerOpensAndIsReproduced() throws {
     let header = try FileHeader(parsing: vector.header.bytes)
     #expect(header.size == 1024)
     #expect(header.encoded() == vector.header.bytes)
-    let opened = try openByHand(header.keyBlob, context(vector.key_blob.context))
-    #expect(opened.unprotectedCopy() == vector.key_blob.plaintext.bytes)
+    let opened = try openByHand(header.keyBlob, context(vector.keyBlob.context))
+    #expect(opened.unprotectedCopy() == vector.keyBlob.plaintext.bytes)
     let key = try ContentKey(parsing: opened)
     let (use, bytes) = (key.use, key.key.unprotectedCopy())
     #expect(use == .fileBody)
-    #expect(bytes == vector.stream_key.bytes)
+    #expect(bytes == vector.streamKey.bytes)
     #expect(EnvelopeKind.detect(vector.header.bytes) == .file)
   }
 
   @Test func filesAreReproducedAndOpen() throws {
-    let head = [0x28] + vector.salt.bytes + vector.nonce_prefix.bytes
+    let head = [0x28] + vector.salt.bytes + vector.noncePrefix.bytes
     let pattern = Array("0123456789abcdef".utf8)
     for file in vector.files {
-      let plaintext = (0..<file.plaintext_length).map { pattern[$0 % 16] }
-      let body = try FileBody(key: key(), context: context(vector.key_blob.context), head: head)
+      let plaintext = (0..<file.plaintextLength).map { pattern[$0 % 16] }
+      let body = try FileBody(key: key(), context: context(vector.keyBlob.context), head: head)
       var bytes = vector.header.bytes + head
       var (index, start) = (0, 0)
       repeat {
@@ -41,14 +41,14 @@ import Testing
         }
         (index, start) = (index + 1, end)
       } while start < plaintext.count
-      #expect(bytes.count == file.file_length)
-      #expect(SHA256.digest(bytes.span) == file.file_sha256.bytes)
+      #expect(bytes.count == file.fileLength)
+      #expect(SHA256.digest(bytes.span) == file.fileSha256.bytes)
 
       let opened = try stream(bytes) { input, output in
         let (header, raw) = try FileStream.readHeader(from: input)
         #expect(header.size == raw.count)
         try FileStream.open(
-          from: input, to: output, key: key(), context: context(vector.key_blob.context), progress: { _ in })
+          from: input, to: output, key: key(), context: context(vector.keyBlob.context), progress: { _ in })
       }
       #expect(opened == plaintext)
     }

@@ -22,7 +22,7 @@ struct PublishedVectorTests {
   @Test(arguments: Vectors.all.field)
   func fieldOpensAndIsReproduced(vector: Vectors.Field) throws {
     let context = try context(vector.context)
-    #expect(context.encoded == vector.external_aad.bytes)
+    #expect(context.encoded == vector.externalAad.bytes)
     let parsed = try EncryptMessage(parsing: vector.message.bytes, as: .field)
     #expect(try openByHand(parsed, context).unprotectedCopy() == vector.plaintext.bytes)
     #expect(parsed.encoded() == vector.message.bytes)
@@ -47,14 +47,14 @@ struct PublishedVectorTests {
   }
 
   @Test func keyBlobOpensAndIsReproduced() throws {
-    let vector = Vectors.all.key_blob
+    let vector = Vectors.all.keyBlob
     let context = try context(vector.context)
     let parsed = try EncryptMessage(parsing: vector.message.bytes, as: .keyBlob)
     let plaintext = try openByHand(parsed, context)
     #expect(plaintext.unprotectedCopy() == vector.plaintext.bytes)
     let key = try ContentKey(parsing: plaintext)
     let (id, use, bytes, again) = (key.id, key.use, key.key.unprotectedCopy(), key.encoded().unprotectedCopy())
-    #expect(id == vector.dek_id?.bytes)
+    #expect(id == vector.dekId?.bytes)
     #expect(use == .sharedField)
     #expect(bytes == vector.dek?.bytes)
     #expect(again == vector.plaintext.bytes)
@@ -66,12 +66,12 @@ struct PublishedVectorTests {
   }
 
   @Test func sharedFieldOpensAndIsReproduced() throws {
-    let vector = Vectors.all.shared_dek_field
+    let vector = Vectors.all.sharedDekField
     let context = try context(vector.context)
-    let material = try #require(Vectors.all.key_blob.dek).bytes
+    let material = try #require(Vectors.all.keyBlob.dek).bytes
     let dek = try ContentKey(key: SecretBytes(copying: material.span), use: .sharedField)
     let parsed = try Encrypt0Message(parsing: vector.message.bytes)
-    #expect(parsed.keyID == vector.dek_id.bytes)
+    #expect(parsed.keyID == vector.dekId.bytes)
     #expect(try parsed.open(with: dek, context: context).unprotectedCopy() == vector.plaintext.bytes)
     let sealed = try Encrypt0Message.seal(
       vector.plaintext.bytes.span, context: context, dek: dek, iv: vector.iv.bytes)
@@ -95,7 +95,7 @@ struct PublishedVectorTests {
 
   @Test func aMessageWithoutCommitmentThatTwoKeysOpenIsRefused() {
     #expect(throws: KMSError(.malformedEnvelope, "")) {
-      try EncryptMessage(parsing: Vectors.all.refuse_salamander.message.bytes, as: .field)
+      try EncryptMessage(parsing: Vectors.all.refuseSalamander.message.bytes, as: .field)
     }
   }
 }

@@ -7,7 +7,7 @@ struct Vectors: Decodable {
   struct Field: Decodable, Sendable, CustomStringConvertible {
     let name: String
     let context: [[String]]
-    let external_aad: Hex
+    let externalAad: Hex
     let cek: Hex
     let iv: Hex
     let plaintext: Hex
@@ -23,12 +23,12 @@ struct Vectors: Decodable {
     let message: Hex
     let plaintext: Hex
     let dek: Hex?
-    let dek_id: Hex?
+    let dekId: Hex?
   }
 
   struct SharedField: Decodable {
     let context: [[String]]
-    let dek_id: Hex
+    let dekId: Hex
     let iv: Hex
     let plaintext: Hex
     let message: Hex
@@ -37,16 +37,16 @@ struct Vectors: Decodable {
 
   struct File: Decodable {
     struct Content: Decodable {
-      let plaintext_length: Int
-      let file_length: Int
-      let file_sha256: Hex
+      let plaintextLength: Int
+      let fileLength: Int
+      let fileSha256: Hex
     }
 
-    let key_blob: KeyBlob
+    let keyBlob: KeyBlob
     let header: Hex
-    let stream_key: Hex
+    let streamKey: Hex
     let salt: Hex
-    let nonce_prefix: Hex
+    let noncePrefix: Hex
     let files: [Content]
   }
 
@@ -64,16 +64,18 @@ struct Vectors: Decodable {
 
   let kek: [String: Hex]
   let field: [Field]
-  let key_blob: KeyBlob
-  let shared_dek_field: SharedField
+  let keyBlob: KeyBlob
+  let sharedDekField: SharedField
   let file: File
   let refuse: [Refusal]
-  let refuse_salamander: Salamander
+  let refuseSalamander: Salamander
 
   static let all: Vectors = {
+    let decoder = JSONDecoder()
+    decoder.keyDecodingStrategy = .convertFromSnakeCase
     let file = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
       .appendingPathComponent("../../Fixtures/vectors/envelope.json")
-    guard let data = try? Data(contentsOf: file), let all = try? JSONDecoder().decode(Vectors.self, from: data) else {
+    guard let data = try? Data(contentsOf: file), let all = try? decoder.decode(Vectors.self, from: data) else {
       fatalError("Fixtures/vectors/envelope.json cannot be read")
     }
     return all
