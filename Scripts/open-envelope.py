@@ -8,7 +8,9 @@ or from a key store (`openssl pkcs12 -info` shows them). The format is in docs/e
   open-envelope.py row.bin --kek KID=FILE --key-blob dek.bin --key-blob-context purpose=field-dek --context row=1001
 
 FILE holds the KEK as 64 hex digits; KID is the key version's id, with or without dashes. Fields, key blobs, fields
-under a shared DEK and files are told apart by themselves. Standard input and output are '-'.
+under a shared DEK and files are told apart by themselves. Standard input and output are '-'. With -o nothing is left
+behind unless all of it opened; standard output has got what stands before the damage by then, so heed the exit code.
+A key blob's plaintext is a key (COSE_Key): keep it as one. RSA-OAEP recipients are passed over.
 Exit codes: 0 opened, 1 does not open or is malformed, 2 usage.
 """
 
@@ -44,6 +46,10 @@ def decode(data, at=0, depth=0):
         width = 1 << (info - 24)
         size = int.from_bytes(data[at : at + width], "big")
         at += width
+        if at > len(data):
+            raise Refused("malformed: cut short")
+        if size < (24 if width == 1 else 1 << 4 * width):
+            raise Refused("malformed: a number is not written in its shortest form")
     else:
         raise Refused("malformed: indefinite length")
     if major == 0:
@@ -73,6 +79,13 @@ def decode(data, at=0, depth=0):
         item, at = decode(data, at, depth + 1)
         return (size, item), at
     raise Refused("malformed: a kind of CBOR that the format does not use")
+
+
+def decode_all(data):
+    item, at = decode(data)
+    if at != len(data):
+        raise Refused("malformed: bytes behind the end")
+    return item
 
 
 def head(major, size):
@@ -111,17 +124,21 @@ def gcm_open(key, iv, ciphertext, aad):
 def open_message(parts, keks, aad):
     """A COSE_Encrypt message: (content type, plaintext)."""
     protected, unprotected, ciphertext, recipients = parts
-    header = decode(protected)[0]
+    header = decode_all(protected)
     if header.get(1) != 3 or len(header.get(4, b"")) != 32:
         raise Refused("malformed: the protected header has no A256GCM or no commitment")
+    if not set(header) <= {1, 3, 4} or header.get(3, 101) != 101 or set(unprotected) != {5}:
+        raise Refused("malformed: a header has labels or values that the format does not use")
+    if not 1 <= len(recipients) <= 8:
+        raise Refused(f"malformed: there are {len(recipients)} recipients, allowed are 1 to 8")
     for recipient_protected, recipient_header, wrapped in recipients:
         kek = keks.get(recipient_header.get(4))
         if kek is None:
             continue
         try:
-            if recipient_header.get(1) == -5:
+            if recipient_protected == b"" and recipient_header == {1: -5, 4: recipient_header[4]}:
                 cek = aes_key_unwrap(kek, wrapped)
-            elif decode(recipient_protected)[0] == {1: 3}:
+            elif recipient_protected == b"\xa1\x01\x03":
                 cek = gcm_open(kek, recipient_header[5], wrapped, structure("Enc_Recipient", recipient_protected, aad))
             else:
                 continue
@@ -134,7 +151,7 @@ def open_message(parts, keks, aad):
 
 
 def content_key(plaintext, use):
-    key = decode(plaintext)[0]
+    key = decode_all(plaintext)
     if key.get(1) != 4 or key.get(3) != use:
         raise Refused("malformed: the key blob holds a key for another use")
     return key[-1]
@@ -182,17 +199,21 @@ def open_any(source, keks, pairs, blob, blob_pairs, target):
     start = source.read(5)
     if start.startswith(b"\xd9\xd9\xf7"):
         return open_file(start, source, keks, pairs, target)
-    (tag, parts), at = decode(start + source.read(1 << 22))
+    tag, parts = decode_all(start + source.read(1 << 22))
     aad = context_bytes(pairs)
     if tag == 96:
         target.write(open_message(parts, keks, aad)[1])
     elif tag == 16:
         protected, unprotected, ciphertext = parts
+        if protected != b"\xa1\x01\x03" or set(unprotected) != {4, 5}:
+            raise Refused("malformed: a header has labels or values that the format does not use")
         if blob is None:
             key = keks.get(unprotected[4])
         else:
-            (_, blob_parts), _ = decode(blob)
-            key = content_key(open_message(blob_parts, keks, context_bytes(blob_pairs))[1], 3)
+            kind, plaintext = open_message(decode_all(blob)[1], keks, context_bytes(blob_pairs))
+            if kind != 101:
+                raise Refused("malformed: --key-blob names no key blob")
+            key = content_key(plaintext, 3)
         if key is None:
             raise Refused(f"not ours: it needs the key {unprotected[4].hex()}; give --key-blob, or its KEK")
         target.write(gcm_open(key, unprotected[5], ciphertext, structure("Encrypt0", protected, aad)))
@@ -207,6 +228,14 @@ def pair(argument):
     return name, value
 
 
+def read_kek(path):
+    with open(path) as file:
+        kek = bytes.fromhex(file.read().strip())
+    if len(kek) != 32:
+        raise ValueError(f"{path} holds no 64 hex digits")
+    return kek
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("input")
@@ -217,13 +246,13 @@ def main():
     parser.add_argument("--key-blob-context", type=pair, action="append", default=[], metavar="NAME=VALUE")
     arguments = parser.parse_args()
     try:
-        keks = {bytes.fromhex(k.replace("-", "")): bytes.fromhex(open(f).read().strip()) for k, f in arguments.kek}
+        keks = {bytes.fromhex(k.replace("-", "")): read_kek(f) for k, f in arguments.kek}
         blob = open(arguments.key_blob, "rb").read() if arguments.key_blob else None
     except (OSError, ValueError) as error:
-        sys.exit(f"open-envelope: a KEK or key blob cannot be read: {error}")
-    source = sys.stdin.buffer if arguments.input == "-" else open(arguments.input, "rb")
-    rest = (source, keks, arguments.context, blob, arguments.key_blob_context)
+        parser.error(f"a KEK or key blob cannot be read: {error}")
     try:
+        source = sys.stdin.buffer if arguments.input == "-" else open(arguments.input, "rb")
+        rest = (source, keks, arguments.context, blob, arguments.key_blob_context)
         if arguments.output == "-":
             open_any(*rest, sys.stdout.buffer)
             return

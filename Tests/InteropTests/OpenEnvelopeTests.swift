@@ -1,3 +1,4 @@
+import CryptoPrimitives
 import Envelope
 import Foundation
 import KMSCore
@@ -43,6 +44,30 @@ struct OpenEnvelopeTests {
     #expect(result.status == 1)
     #expect(result.error.split(separator: "\n").count == 1, "\(result.error)")
     #expect(output == nil)
+  }
+
+  @Test func aFieldWhoseKeyIsWrappedByGCM() throws {
+    let (iv, aad) = (Randomness.bytes(12), EncryptMessage.recipientAAD(sample.context))
+    let wrapped = try AESGCM(key: SecretBytes(copying: sample.kek.span)).seal(
+      sample.cek.span, iv: iv.span, aad: aad.span)
+    let recipient = Recipient(kid: sample.kid, wrapped: WrappedKey(algorithm: .a256GCM, iv: iv, bytes: wrapped))
+    let message = try EncryptMessage.seal(
+      Array("hello".utf8).span, as: .field, context: sample.context, cek: SecretBytes(copying: sample.cek.span),
+      recipients: [recipient])
+    let result = try open(message.encoded())
+    #expect(result.status == 0, "\(result.error)")
+    #expect(output == Array("hello".utf8))
+  }
+
+  @Test func anythingThatIsNotThereIsSaidInOneLine() throws {
+    let kek = ["--kek", "\(sample.kid)=\(folder.path)/kek.hex"]
+    let noInput = try Python.openEnvelope([folder.path + "/nothing"] + kek)
+    #expect(noInput.status == 1)
+    #expect(noInput.error.split(separator: "\n").count == 1, "\(noInput.error)")
+    let noKEK = try Python.openEnvelope([folder.path + "/kek.hex", "--kek", "00=\(folder.path)/nothing"])
+    #expect(noKEK.status == 2)
+    #expect(!noKEK.error.contains("Traceback"), "\(noKEK.error)")
+    #expect(try Python.openEnvelope(["--help"]).output.contains("Exit codes"))
   }
 
   @Test func aFieldUnderASharedKey() throws {
