@@ -54,6 +54,7 @@ struct OpenEnvelopeTests {
     let message = try EncryptMessage.seal(
       Array("hello".utf8).span, as: .field, context: sample.context, cek: SecretBytes(copying: sample.cek.span),
       recipients: [recipient])
+    #expect(try EncryptMessage(parsing: message.encoded(), as: .field) == message)
     let result = try open(message.encoded())
     #expect(result.status == 0, "\(result.error)")
     #expect(output == Array("hello".utf8))
