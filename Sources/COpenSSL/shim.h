@@ -66,15 +66,17 @@ static inline PKCS12 *strongroom_pkcs12_make(strongroom_bags *bags, const char *
     return store;
 }
 
-/* Iterations of the MAC; 0 without one. */
+/* Iterations of an HMAC with SHA-256; 0 without one. */
 static inline long strongroom_pkcs12_mac_iterations(const PKCS12 *store) {
     const ASN1_INTEGER *iterations = NULL;
+    const X509_ALGOR *algorithm = NULL;
     if (!PKCS12_mac_present(store)) return 0;
-    PKCS12_get0_mac(NULL, NULL, NULL, &iterations, store);
+    PKCS12_get0_mac(NULL, &algorithm, NULL, &iterations, store);
+    if (OBJ_obj2nid(algorithm->algorithm) != NID_sha256) return 0;
     return iterations == NULL ? 1 : ASN1_INTEGER_get(iterations);
 }
 
-/* Iterations of PBKDF2 if the data is encrypted by PBES2 with AES-256-CBC; 0 for anything else. */
+/* Iterations of PBKDF2 with HMAC-SHA-256 if the data is encrypted by PBES2 with AES-256-CBC; 0 for anything else. */
 static inline long strongroom_pkcs7_pbkdf2_iterations(const PKCS7 *safe) {
     long result = 0;
     if (!PKCS7_type_is_encrypted((PKCS7 *)safe)) return 0;
@@ -86,7 +88,9 @@ static inline long strongroom_pkcs7_pbkdf2_iterations(const PKCS7 *safe) {
         OBJ_obj2nid(scheme->keyfunc->algorithm) == NID_id_pbkdf2) {
         PBKDF2PARAM *derivation =
             (PBKDF2PARAM *)ASN1_TYPE_unpack_sequence(ASN1_ITEM_rptr(PBKDF2PARAM), scheme->keyfunc->parameter);
-        if (derivation != NULL) result = ASN1_INTEGER_get(derivation->iter);
+        if (derivation != NULL && derivation->prf != NULL &&
+            OBJ_obj2nid(derivation->prf->algorithm) == NID_hmacWithSHA256)
+            result = ASN1_INTEGER_get(derivation->iter);
         PBKDF2PARAM_free(derivation);
     }
     PBE2PARAM_free(scheme);

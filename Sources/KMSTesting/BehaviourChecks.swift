@@ -56,6 +56,14 @@ extension ProviderContract {
         let text = "\(error) \(error.cause ?? "")".lowercased()
         try require(!text.contains("c5c5") && !text.contains("197, 197"), "the error shows the key")
       }
+      let wrapped = WrappedKey(algorithm: .a256KW, bytes: [UInt8](repeating: 0xC5, count: 40))
+      do {
+        _ = try await provider.unwrap(wrapped, under: version.id, aad: contractAAD)
+        throw ContractViolation("something was unwrapped")
+      } catch let error as KMSError {
+        let text = "\(error) \(error.cause ?? "")".lowercased()
+        try require(!text.contains("c5c5") && !text.contains("197, 197"), "the error shows the wrapped key")
+      }
       await provider.close()
     },
     Check("a healthy provider says so, and changes nothing") { factory in
@@ -72,12 +80,26 @@ extension ProviderContract {
       let provider = try await factory.make()
       let version = try await provider.newVersion()
       let secret = SecretBytes.random(count: 32)
+      let wrapped = try await provider.wrap(secret, under: version.id, aad: contractAAD)
       await provider.close()
       await provider.close()
       try await expect(.closed, of: "list") { _ = try await provider.keyVersions(of: nil) }
       try await expect(.closed, of: "create") { _ = try await provider.newVersion() }
       try await expect(.closed, of: "wrap") { _ = try await provider.wrap(secret, under: version.id, aad: contractAAD) }
+      try await expect(.closed, of: "unwrap") {
+        _ = try await provider.unwrap(wrapped, under: version.id, aad: contractAAD)
+      }
       try await expect(.closed, of: "set-state") { _ = try await provider.setState(.deactivated, of: version.id) }
+      if let importing = provider as? any KeyImporting {
+        try await expect(.closed, of: "import") {
+          _ = try await importing.importKeyVersion(NewKeyVersion(key: version.key), material: secret)
+        }
+      }
+      if let encrypting = provider as? any DirectEncrypting {
+        try await expect(.closed, of: "direct encryption") {
+          _ = try await encrypting.encrypt([1].span, under: version.id, aad: contractAAD)
+        }
+      }
       let health = await provider.health()
       try require(!health.isServing, "it says that it serves")
     },

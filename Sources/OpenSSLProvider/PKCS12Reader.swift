@@ -20,7 +20,8 @@ enum PKCS12Reader {
     defer { unsafe PKCS12_free(store) }
     let macIterations = unsafe strongroom_pkcs12_mac_iterations(store)
     guard macIterations >= PKCS12Format.iterations else {
-      throw weak(path, "its MAC has \(macIterations) iterations")
+      throw weak(
+        path, macIterations == 0 ? "it has no MAC by HMAC-SHA-256" : "its MAC has \(macIterations) iterations")
     }
     return try passphrase.withBytes { bytes throws(any Error) in
       try unsafe bytes.withUnsafeBytes { buffer throws(any Error) in  // for the call only

@@ -100,18 +100,27 @@ struct KeyStoreTests {
       folder.path + "/c.pem",
     ])
     try #require(made.status == 0)
-    let packed = try openssl([
-      "pkcs12", "-export", "-inkey", folder.path + "/k.pem", "-in", folder.path + "/c.pem", "-out", path, "-passout",
-      "env:PASS",
-    ])
-    try #require(packed.status == 0)
-    try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: path)
-    do {
-      _ = try await provider().keyVersions(of: nil)
-      Issue.record("a weak store was taken")
-    } catch let error as KMSError {
-      #expect(error.code == .keyStoreDamaged)
-      #expect("\(error)".contains("2048 iterations"), "\(error)")
+    let weak: [(options: [String], told: String)] = [
+      ([], "2048 iterations"), (["-nomac"], "no MAC"),
+      (["-macalg", "sha1", "-iter", "600000"], "no MAC by HMAC-SHA-256"),
+      (["-iter", "600000", "-certpbe", "PBE-SHA1-3DES", "-keypbe", "PBE-SHA1-3DES"], "not encrypted by PBES2"),
+      (["-iter", "600000", "-certpbe", "aes-128-cbc", "-keypbe", "aes-128-cbc"], "not encrypted by PBES2"),
+    ]
+    for (options, told) in weak {
+      let packed = try openssl(
+        [
+          "pkcs12", "-export", "-inkey", folder.path + "/k.pem", "-in", folder.path + "/c.pem", "-out", path,
+          "-passout", "env:PASS",
+        ] + options)
+      try #require(packed.status == 0, "\(packed.error)")
+      try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: path)
+      do {
+        _ = try await provider().keyVersions(of: nil)
+        Issue.record("a weak store was taken: \(options)")
+      } catch let error as KMSError {
+        #expect(error.code == .keyStoreDamaged, "\(options): \(error)")
+        #expect("\(error)".contains(told), "\(options): \(error)")
+      }
     }
   }
 

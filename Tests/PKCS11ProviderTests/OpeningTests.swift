@@ -17,7 +17,7 @@ struct OpeningTests {
           reads.add(1, ordering: .relaxed)
           return SecretBytes(copying: Array(pin.withLock { $0 }.utf8).span)
         }))
-    for expected in ["is wrong", "before"] {
+    for expected in ["is wrong", "not tried again"] {
       do {
         _ = try await provider.keyVersions(of: nil)
         Issue.record("a wrong PIN was taken")
