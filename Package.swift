@@ -106,7 +106,7 @@ let package = Package(
       name: "AccessLogWriter", dependencies: ["AccessLog", "KMSCore", system], path: "Tests/AccessLogWriter",
       swiftSettings: strict),
     tests("DurableFilesTests", ["DurableFiles", "KMSCore", system]),
-    tests("StrongroomTests", ["Strongroom", "InMemoryProvider", "TestSupport", system]),
+    tests("StrongroomTests", ["Strongroom", "InMemoryProvider", "KMSTesting", "TestSupport", system]),
     tests("CLITests", ["StrongroomCommand", "QuickStart"]),
   ]
 )
