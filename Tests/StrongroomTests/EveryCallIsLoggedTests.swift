@@ -63,7 +63,7 @@ struct EveryCallIsLoggedTests {
       try await manager.encryptFile(from: .path(plain), to: .path(sealed))
       let sealedBefore = try sealed.content
       let callsBefore = provider.calls
-      recorder.refuse(true)
+      recorder.refuse { _ in true }
       let operations: [(String, () async throws -> Void)] = [
         ("encrypt", { _ = try await manager.encrypt("value") }),
         ("decrypt", { _ = try await manager.decrypt(field) }),
@@ -94,10 +94,44 @@ struct EveryCallIsLoggedTests {
       #expect(try sealed.content == sealedBefore)
       #expect(!other.isThere)
 
-      recorder.refuse(false)
+      recorder.refuse { _ in false }
       #expect(try await manager.decryptString(field) == "value")
       #expect(try await manager.keyVersions().map(\.state) == [.active])
     }
+  }
+
+  @Test("a provider call whose intent is refused is not made")
+  func refusedIntent() async throws {
+    let manager = try manager()
+    let version = try await manager.createKey(try key)
+    for (operation, change) in [
+      (AccessEvent.Operation.createVersion, { _ = try await manager.createKey(try KeyName("second")) }),
+      (.createVersion, { _ = try await manager.rotate(try key, reason: "test") }),
+      (.setState, { _ = try await manager.setState(.deactivated, of: version.id, reason: "test") }),
+    ] as [(AccessEvent.Operation, () async throws -> Void)] {
+      let before = provider.calls.count { $0 == operation }
+      recorder.refuse { $0.operation == operation && $0.phase == .intent }
+      #expect(try await failure(change).code == .accessLogUnavailable)
+      #expect(provider.calls.count { $0 == operation } == before)
+    }
+    recorder.refuse { _ in false }
+    #expect(try await manager.keyVersions() == [version])
+  }
+
+  @Test(
+    "a call whose outcome is refused gives nothing out",
+    arguments: [AccessEvent.Operation.wrap, .unwrap, .directEncrypt, .directDecrypt, .encrypt, .decrypt])
+  func refusedOutcome(_ operation: AccessEvent.Operation) async throws {
+    let isDirect = [.directEncrypt, .directDecrypt].contains(operation)
+    let manager = try manager(envelope: !isDirect)
+    try await manager.createKey(try key, purpose: isDirect ? .encrypt : .wrap)
+    let sealed = try await manager.encrypt("value")
+    recorder.refuse { $0.operation == operation && $0.phase == .outcome }
+    let encrypts = [.wrap, .directEncrypt, .encrypt].contains(operation)
+    let error = try await failure {
+      _ = encrypts ? try await manager.encrypt("value") : try await manager.decrypt(sealed)
+    }
+    #expect(error.code == .accessLogUnavailable)
   }
 
   @Test("events say who, which key and which names of the context; never a value")

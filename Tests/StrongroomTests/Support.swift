@@ -35,17 +35,18 @@ func failure(_ body: () async throws -> Void) async throws -> KMSError {
 
 struct NoFailure: Error {}
 
-/// Keeps events; refuses all while it is told to.
+/// Keeps events; refuses those that it is told to.
 final class Recorder: AccessReporter {
-  private let state = Mutex<(events: [AccessEvent], refuses: Bool)>(([], false))
+  private let state = Mutex<(events: [AccessEvent], refuses: @Sendable (AccessEvent) -> Bool)>(([], { _ in false }))
   var events: [AccessEvent] { state.withLock { $0.events } }
 
-  func refuse(_ refuses: Bool) { state.withLock { $0.refuses = refuses } }
+  func refuse(_ refuses: @escaping @Sendable (AccessEvent) -> Bool) { state.withLock { $0.refuses = refuses } }
 
   func report(_ event: AccessEvent) async throws {
     let refused = state.withLock { state in
-      if !state.refuses { state.events.append(event) }
-      return state.refuses
+      let refused = state.refuses(event)
+      if !refused { state.events.append(event) }
+      return refused
     }
     if refused { throw KMSError(.accessLogUnavailable, "the disk is full", advice: "Free some space.") }
   }
