@@ -87,7 +87,10 @@ let package = Package(
       path: "Tests/TestSupport", swiftSettings: strict),
     tests(
       "ProviderContractTests",
-      ["KMSCore", "KMSTesting", "TestSupport", "InMemoryProvider", "OpenSSLProvider", "PKCS11Provider"]),
+      [
+        "KMSCore", "KMSTesting", "TestSupport", "CryptoPrimitives", "InMemoryProvider", "OpenSSLProvider",
+        "PKCS11Provider",
+      ]),
     .executableTarget(
       name: "PKCS11SpyProbe", dependencies: ["KMSCore", "PKCS11Provider"], path: "Tests/PKCS11SpyProbe",
       swiftSettings: strict),

@@ -4,6 +4,7 @@ public protocol DirectEncrypting: KMSProvider {
   ///
   /// - Parameters:
   ///   - plaintext: 64 KiB at most (``directEncryptionLimit``).
+  ///   - id: the version to encrypt under.
   ///   - aad: not empty (some tokens crash on an empty AAD).
   func encrypt(_ plaintext: Span<UInt8>, under id: KeyVersionID, aad: [UInt8]) async throws -> DirectCiphertext
 

@@ -5,6 +5,9 @@ public protocol KeyRewrapping: KMSProvider {
   /// Opens `wrapped` under `old` and wraps the same key under `new`, both held by this provider.
   ///
   /// - Parameters:
+  ///   - wrapped: the key as wrapped under `old`.
+  ///   - old: a version whose state unwraps.
+  ///   - new: an active version.
   ///   - thumbprint: SHA-256 thumbprint (RFC 9679) that the key must have; 32 bytes. The provider unwraps
   ///     its own result again and compares before it returns.
   ///   - aad: as for ``KMSProvider/wrap(_:under:aad:)``.

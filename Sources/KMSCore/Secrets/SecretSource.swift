@@ -4,7 +4,9 @@ public struct SecretSource: Sendable, CustomStringConvertible {
   public let description: String
   private let reader: @Sendable () throws -> SecretBytes
 
-  /// - Parameter read: gives the secret, or throws ``KMSError/Code/secretUnavailable``. Never an empty secret.
+  /// - Parameters:
+  ///   - description: the source's name, without the secret.
+  ///   - read: gives the secret, or throws ``KMSError/Code/secretUnavailable``. Never an empty secret.
   public init(description: String, read: @escaping @Sendable () throws -> SecretBytes) {
     self.description = description
     reader = read
