@@ -101,7 +101,7 @@ let package = Package(
     tests("OpenSSLProviderTests", ["KMSCore", "OpenSSLProvider", "KeyStoreWriter", "TestSupport"]),
     // The README's program, with an application's plain settings.
     .executableTarget(name: "QuickStart", dependencies: ["Strongroom"], path: "Tests/QuickStart"),
-    tests("InteropTests", ["Envelope", "CryptoPrimitives", "KMSCore", "TestSupport", system]),
+    tests("InteropTests", ["Envelope", "CryptoPrimitives", "KMSCore", "OpenSSLProvider", "TestSupport", system]),
     tests("CryptoPrimitivesTests", ["CryptoPrimitives", "KMSCore", "PKCS11Provider", "TestSupport"]),
     tests("EnvelopeTests", ["Envelope", "CryptoPrimitives", "KMSCore", system]),
     tests("AccessLogTests", ["AccessLog", "AccessLogWriter", "KMSCore", system]),

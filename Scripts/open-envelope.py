@@ -2,14 +2,16 @@
 """Opens what Strongroom wrote, without Strongroom: the way out that the format promises.
 
 It needs Python 3 and the package `cryptography`, and the KEK's bytes: from a recovery key that was kept offline,
-or from a key store (`openssl pkcs12 -info` shows them). The format is in docs/envelope-format.md.
+or from a key store (`openssl pkcs12 -nodes -in keys.p12` shows them behind their localKeyID, which is the KID).
+The format is in docs/envelope-format.md.
 
   open-envelope.py backup.sealed -o backup.tar --kek 01930000aaaa7000800000000000a001=kek.hex --context path=backup.tar
   open-envelope.py row.bin --kek KID=FILE --key-blob dek.bin --key-blob-context purpose=field-dek --context row=1001
 
-FILE holds the KEK as 64 hex digits; KID is the key version's id, with or without dashes. Fields, key blobs, fields
-under a shared DEK and files are told apart by themselves. Standard input and output are '-'. With -o nothing is left
-behind unless all of it opened; standard output has got what stands before the damage by then, so heed the exit code.
+FILE holds the KEK as 64 hex digits, with or without spaces; KID is the key version's id, with or without dashes.
+Fields, key blobs, fields under a shared DEK and files are told apart by themselves. Standard input and output are '-'.
+With -o nothing is left behind unless all of it opened; standard output has got what stands before the damage by then,
+so heed the exit code.
 A key blob's plaintext is a key (COSE_Key): keep it as one. RSA-OAEP recipients are passed over.
 Exit codes: 0 opened, 1 does not open or is malformed, 2 usage.
 """

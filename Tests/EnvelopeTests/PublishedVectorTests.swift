@@ -93,6 +93,12 @@ struct PublishedVectorTests {
     #expect(found == expected[vector.expect])
   }
 
+  @Test func aMessageThatIsNotOursSaysWhoseItIs() throws {
+    let vector = try #require(Vectors.all.refuse.first { $0.expect == "not ours" })
+    let message = try EncryptMessage(parsing: vector.message.bytes, as: .field)
+    #expect(message.recipients.map(\.kid.bytes) == [Array("nobody".utf8)])
+  }
+
   @Test func aMessageWithoutCommitmentThatTwoKeysOpenIsRefused() {
     #expect(throws: KMSError(.malformedEnvelope, "")) {
       try EncryptMessage(parsing: Vectors.all.refuseSalamander.message.bytes, as: .field)
