@@ -3,6 +3,7 @@ internal import Synchronization
 
 /// A provider in front of another that fails when it is told to, for faults that cannot be had otherwise.
 public final class FaultInjectingProvider: KMSProvider {
+  /// The base's.
   public let identity: ProviderIdentity
   private let base: any KMSProvider
 

@@ -12,26 +12,15 @@ extension DataAtRestManager {
   @discardableResult
   public func rotate(_ key: KeyName, reason: String, principal: String? = nil) async throws -> KeyVersion {
     let access = Access(principal: principal ?? Access.currentPrincipal)
-    var event = AccessEvent(.rotate, phase: .intent, key: key, access: access, reason: reason)
-    try await reporter.report(event)
-    event.phase = .outcome
-    let start = ContinuousClock.now
-    do {
+    try await reporter.report(AccessEvent(.rotate, phase: .intent, key: key, access: access, reason: reason))
+    defer { directory.invalidate() }
+    return try await logged(.rotate, access) { event in
+      event.key = key
+      event.reason = reason
       let new = try await makeNextVersion(of: key, reason: reason, access: access)
       event.version = new.id
       event.provider = new.provider
-      event.timestamp = .now()
-      event.duration = ContinuousClock.now - start
-      try await reporter.report(event)
       return new
-    } catch {
-      directory.invalidate()
-      event.timestamp = .now()
-      event.duration = ContinuousClock.now - start
-      event.errorCode = (error as? KMSError)?.code ?? .cancelled
-      event.errorMessage = (error as? KMSError)?.message ?? "cancelled"
-      try await reporter.report(event)
-      throw error
     }
   }
 

@@ -1,5 +1,5 @@
 public import KMSCore
-internal import SystemPackage
+public import SystemPackage
 
 /// One entry under `providers`: which implementation, and what it needs.
 public struct ProviderSettings: Sendable {
@@ -20,8 +20,16 @@ public struct ProviderSettings: Sendable {
     case memory
   }
 
+  /// The file that holds the PIN or passphrase, when it comes from one.
+  public let secretFile: FilePath?
+
   init(name: String, settings: Settings, folder: FilePath, environment: [String: String]) throws {
     self.name = name
+    let sourceText =
+      try settings.text("providers.\(name).pin-source") ?? settings.text("providers.\(name).passphrase-source")
+    secretFile = sourceText.flatMap { text in
+      text.hasPrefix("file:") ? folder.pushing(FilePath(SecretSource.path(inFileSource: text.dropFirst(5)))) : nil
+    }
     source = { try SecretSource(parsing: $0, folder: folder, environment: environment) }
     func setting(_ leaf: String) throws -> String? { try settings.text("providers.\(name).\(leaf)") }
     func required(_ leaf: String, _ example: String) throws -> String {

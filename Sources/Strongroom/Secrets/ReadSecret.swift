@@ -20,14 +20,19 @@ extension SecretSource {
     self.init(description: text) {
       switch parts[0] {
       case "file":
-        // A file: URI may have its empty authority: file:///run/secrets/pin
-        let path = rest.hasPrefix("//") ? String(rest.dropFirst(2)) : rest
-        return try fileSecret(folder.pushing(FilePath(path)))
+        return try fileSecret(folder.pushing(FilePath(Self.path(inFileSource: rest))))
       case "env": return try environmentSecret(rest, environment)
       case "credential": return try credentialSecret(rest, environment)
       default: return try promptedSecret(rest.isEmpty ? "PIN or passphrase" : rest)
       }
     }
+  }
+}
+
+extension SecretSource {
+  /// A file: URI may have its empty authority: file:///run/secrets/pin
+  static func path(inFileSource text: some StringProtocol) -> String {
+    text.hasPrefix("//") ? String(text.dropFirst(2)) : String(text)
   }
 }
 

@@ -55,6 +55,10 @@ struct Doctor: AsyncParsableCommand {
     _ configuration: SuiteConfiguration, _ check: (String, () async throws -> String) async -> Bool
   ) async {
     var manager: DataAtRestManager?
+    for provider in configuration.providers {
+      guard let file = provider.secretFile else { continue }
+      _ = await check("secret of \(provider.name)") { try Self.checkSecret(file) }
+    }
     guard
       await check(
         "providers",
@@ -101,6 +105,17 @@ struct Doctor: AsyncParsableCommand {
         .accessDenied, "others may read or change \(folder)", advice: "Run: chmod -R go= \(folder)")
     }
     return folder.string
+  }
+
+  private static func checkSecret(_ file: FilePath) throws -> String {
+    guard let status = try FileStatus(file) else {
+      throw KMSError(
+        .secretUnavailable, "\(file) is not there", advice: "Put the PIN or passphrase into it (one line, chmod 600).")
+    }
+    guard !status.isExposed else {
+      throw KMSError(.accessDenied, "others may read or change \(file)", advice: "Run: chmod 600 \(file)")
+    }
+    return "\(file), readable by its owner only"
   }
 
   private static func checkKey(_ key: KeyName, _ manager: DataAtRestManager) async throws -> String {
