@@ -10,7 +10,8 @@ modules=("$@")
 bin=$(swift build --show-bin-path)
 triple=$(swift -print-target-info | sed -n '0,/"triple"/s/.*"triple": "\(.*\)",/\1/p')
 include=(-I "$bin/Modules")
-for map in Sources/C*/module.modulemap; do include+=(-I "$(dirname "$map")"); done
+for folder in Sources/C* "$bin"/C*.build .build/checkouts/*/Sources/C*/include; do include+=(-I "$folder"); done
+for flag in $(pkg-config --cflags-only-I p11-kit-1 libcrypto); do include+=(-I "${flag#-I}"); done
 
 for module in "${modules[@]}"; do
   graphs=.build/docs-symbols/$module
