@@ -9,6 +9,7 @@ public final class RecordingReporter: AccessReporter {
   }
   private let state = Mutex(State())
 
+  /// Takes every event until ``fail(from:)``.
   public init() {}
 
   /// In the order in which they were reported.

@@ -5,7 +5,9 @@ public import KMSCore
 public struct ContentKey: ~Copyable, Sendable {
   /// What the key may be used for; pinned inside the blob.
   public enum Use: Int, Sendable {
+    /// Fields that share the key: A256GCM.
     case sharedField = 3
+    /// The body of one file, in Tink's streaming format (a private algorithm number).
     case fileBody = -70001
   }
 
