@@ -26,8 +26,8 @@ final class KeyDirectory: Sendable {
 
   /// The version that new data of `key` is wrapped under.
   func current(of key: KeyName, purpose: KeyPurpose, access: Access) async throws -> KeyVersion {
-    try await refresh(access: access, evenIfFresh: false)
-    if fresh({ $0.current[key] }) == nil { try await refresh(access: access, evenIfFresh: true) }
+    let isNew = try await refresh(access: access, evenIfFresh: false)
+    if !isNew, fresh({ $0.current[key] }) == nil { try await refresh(access: access, evenIfFresh: true) }
     guard let version = fresh({ $0.current[key] }) else { throw missing(key: key) }
     guard version.purpose == purpose else {
       throw KMSError(
@@ -41,9 +41,9 @@ final class KeyDirectory: Sendable {
 
   /// The version with this id, nil when no configured provider holds it.
   func version(_ id: KeyVersionID, access: Access) async throws -> KeyVersion? {
-    try await refresh(access: access, evenIfFresh: false)
+    let isNew = try await refresh(access: access, evenIfFresh: false)
     if let known = fresh({ $0.versions[id] }) { return known }
-    try await refresh(access: access, evenIfFresh: true)
+    if !isNew { try await refresh(access: access, evenIfFresh: true) }
     return fresh { $0.versions[id] }
   }
 
@@ -67,10 +67,12 @@ final class KeyDirectory: Sendable {
 
   private func fresh<T>(_ read: (Content) -> T) -> T { content.withLock { read($0) } }
 
-  private func refresh(access: Access, evenIfFresh: Bool) async throws {
+  /// - Returns: whether the providers were asked now.
+  @discardableResult
+  private func refresh(access: Access, evenIfFresh: Bool) async throws -> Bool {
     let now = ContinuousClock.now
     let isFresh = content.withLock { content in content.loaded.map { now - $0 < maxAge } ?? false }
-    guard evenIfFresh || !isFresh else { return }
+    guard evenIfFresh || !isFresh else { return false }
     var next = Content()
     next.generation = content.withLock { $0.generation }
     for name in providers.names {
@@ -100,6 +102,7 @@ final class KeyDirectory: Sendable {
       content.generation = generation
       if isOutdated { content.loaded = nil }
     }
+    return true
   }
 
   private func missing(key: KeyName) -> KMSError {
