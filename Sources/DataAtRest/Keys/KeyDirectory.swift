@@ -89,10 +89,10 @@ final class KeyDirectory: Sendable {
         next.failures.append(error)
       }
     }
-    // The provider that makes new versions decides what is current; others only where it has none.
+    // New data goes under versions of the provider that makes them, and of no other: should that one be out of
+    // reach, encrypting fails rather than falling back to a key that was left behind.
     for (key, versions) in Dictionary(grouping: next.versions.values, by: \.key) {
-      let own = versions.filter { $0.provider == providers.primaryName }
-      next.current[key] = own.current ?? versions.current
+      next.current[key] = versions.filter { $0.provider == providers.primaryName }.current
     }
     next.loaded = now
     content.withLock { [next] content in
@@ -107,14 +107,15 @@ final class KeyDirectory: Sendable {
 
   private func missing(key: KeyName) -> KMSError {
     if let failure { return failure }
-    let inactive = fresh { $0.versions.values.contains { $0.key == key } }
-    return inactive
-      ? KMSError(
-        .keyStateForbids, "key '\(key)' has no active version",
-        advice: "Make one with 'strongroom key rotate \(key)', or activate one.", key: key.description)
-      : KMSError(
+    let elsewhere = Set(fresh { $0.versions.values.filter { $0.key == key }.map(\.provider) })
+    guard !elsewhere.isEmpty else {
+      return KMSError(
         .keyNotFound, "there is no key '\(key)'",
         advice: "Create it with 'strongroom key create \(key)', or name another; 'strongroom key list' shows them.",
         key: key.description)
+    }
+    return KMSError(
+      .keyStateForbids, "key '\(key)' has no active version in provider \(providers.primaryName)",
+      advice: "Make one with 'strongroom key rotate \(key)', or activate one.", key: key.description)
   }
 }
