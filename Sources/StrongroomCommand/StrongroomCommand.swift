@@ -8,14 +8,14 @@ struct StrongroomCommand: AsyncParsableCommand {
     abstract: "Keys in a hardware security module, data encrypted under them, every use logged.",
     discussion: """
       EXAMPLES
-        strongroom init                                  a configuration and a first key
+        strongroom init                           a configuration, a first key
         strongroom encrypt report.pdf -o report.pdf.sealed
         strongroom decrypt report.pdf.sealed -o report.pdf
         strongroom key rotate default --reason planned
         strongroom log show --since 1h
 
-      The configuration is the first of: --config, $STRONGROOM_CONFIG, ./strongroom.yaml,
-      ~/.config/strongroom/strongroom.yaml, built-in defaults.
+      The configuration is the first of: --config, $STRONGROOM_CONFIG,
+      ./strongroom.yaml, ~/.config/strongroom/strongroom.yaml, built-in defaults.
 
       EXIT CODES
         0 done               3 configuration          6 not found

@@ -10,10 +10,12 @@ struct Encrypt: AsyncParsableCommand {
       EXAMPLES
         strongroom encrypt backup.tar -o backup.tar.sealed --context path=backup.tar
         tar c data | strongroom encrypt - -o data.tar.sealed
-        strongroom encrypt people.csv -o people.sealed.csv --column email --column card --row-key id
+        strongroom encrypt people.csv -o people.sealed.csv \\
+          --column email --column card --row-key id
 
-      The output appears under its name only when it is whole. With --column, each value becomes a base64
-      envelope of its own whose context also holds column and, with --row-key, row.
+      The output appears under its name only when it is whole. With --column,
+      each value becomes a base64 envelope of its own, whose context also holds
+      column and, with --row-key, row.
       """)
 
   @OptionGroup var suite: SuiteOptions
@@ -57,10 +59,12 @@ struct Decrypt: AsyncParsableCommand {
       EXAMPLES
         strongroom decrypt backup.tar.sealed -o backup.tar --context path=backup.tar
         strongroom decrypt data.tar.sealed -o - | tar x
-        strongroom decrypt people.sealed.csv -o people.csv --column email --column card --row-key id
+        strongroom decrypt people.sealed.csv -o people.csv \\
+          --column email --column card --row-key id
 
-      A file appears under its name only when all of it was authenticated. On standard output, data comes as it is
-      authenticated, block by block: use it only when the exit code is 0.
+      A file appears under its name only when all of it was authenticated. On
+      standard output, data comes as it is authenticated, block by block: use it
+      only when the exit code is 0.
       """)
 
   @OptionGroup var suite: SuiteOptions

@@ -10,8 +10,9 @@ struct Init: AsyncParsableCommand {
     discussion: """
       EXAMPLES
         strongroom init
-          a key store on this machine: strongroom.yaml, keys.p12 and its passphrase in this folder
-        strongroom init --module /usr/lib/softhsm/libsofthsm2.so --token prod --pin-source file:/run/secrets/pin
+          a key store in this folder: strongroom.yaml, keys.p12, its passphrase
+        strongroom init --module /usr/lib/softhsm/libsofthsm2.so \\
+          --token prod --pin-source file:/run/secrets/pin
           keys in a token
 
       Nothing that is there already is changed.

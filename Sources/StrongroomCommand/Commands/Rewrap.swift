@@ -9,10 +9,12 @@ struct Rewrap: AsyncParsableCommand {
     discussion: """
       EXAMPLES
         strongroom rewrap backups/*.sealed
-        strongroom rewrap people.sealed.csv --column email --column card --row-key id
+        strongroom rewrap people.sealed.csv --column email --column card \\
+          --row-key id
 
-      A rewrap does not revoke: an old copy still opens with the old key. After a leak, decrypt and encrypt anew.
-      Each file is replaced in one step; what cannot be rewrapped is named, and the others go on.
+      A rewrap does not revoke: an old copy still opens with the old key. After a
+      leak, decrypt and encrypt anew. Each file is replaced in one step; what
+      cannot be rewrapped is named, and the others go on.
       """)
 
   @OptionGroup var suite: SuiteOptions
