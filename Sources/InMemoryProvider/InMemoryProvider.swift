@@ -23,7 +23,7 @@ public final class InMemoryProvider: KMSProvider, KeyImporting, DirectEncrypting
 
   public func importKeyVersion(_ request: NewKeyVersion, material: borrowing SecretBytes) async throws -> KeyVersion {
     try begin("import-version")
-    guard material.count == 32 else { throw KeyTable.wrongLength(material.count, identity.name) }
+    try InputRules.checkKey(count: material.count)
     return try insert(request, material.copy())
   }
 
@@ -42,7 +42,7 @@ public final class InMemoryProvider: KMSProvider, KeyImporting, DirectEncrypting
 
   public func wrap(_ key: borrowing SecretBytes, under id: KeyVersionID, aad: [UInt8]) async throws -> WrappedKey {
     try begin("wrap")
-    guard key.count == 32 else { throw KeyTable.wrongLength(key.count, identity.name) }
+    try InputRules.checkKey(count: key.count)
     let entry = try entry(id, for: .wrap, allowing: \.wraps, "wrap")
     return try SoftwareKeys.wrap(key, kek: entry.kek)
   }

@@ -53,7 +53,7 @@ public final class OpenSSLProvider: KMSProvider, KeyImporting, DirectEncrypting 
   }
 
   public func importKeyVersion(_ request: NewKeyVersion, material: borrowing SecretBytes) async throws -> KeyVersion {
-    guard material.count == 32 else { throw KeyTable.wrongLength(material.count, identity.name) }
+    try InputRules.checkKey(count: material.count)
     let entry = entry(request, material.copy())
     return try writing("import-version") { try $0.insert(entry) }
   }
@@ -63,7 +63,7 @@ public final class OpenSSLProvider: KMSProvider, KeyImporting, DirectEncrypting 
   }
 
   public func wrap(_ key: borrowing SecretBytes, under id: KeyVersionID, aad: [UInt8]) async throws -> WrappedKey {
-    guard key.count == 32 else { throw KeyTable.wrongLength(key.count, identity.name) }
+    try InputRules.checkKey(count: key.count)
     return try SoftwareKeys.wrap(key, kek: entry(id, for: .wrap, allowing: \.wraps, "wrap").kek)
   }
 

@@ -10,9 +10,7 @@ extension PKCS11Provider: KeyImporting {
   }
 
   public func importKeyVersion(_ request: NewKeyVersion, material: borrowing SecretBytes) async throws -> KeyVersion {
-    guard material.count == 32 else {
-      throw KMSError(.invalidInput, "a key has 32 bytes, this one \(material.count)", provider: identity.name)
-    }
+    try InputRules.checkKey(count: material.count)
     return try await make(request, "import-version", isImport: true) { session throws(CallFailure) in
       try session.create(KeyTemplates.newKey(request, isImport: true), value: material)
     }

@@ -58,10 +58,7 @@ public final class PKCS11Provider: KMSProvider {
   }
 
   public func wrap(_ key: borrowing SecretBytes, under id: KeyVersionID, aad: [UInt8]) async throws -> WrappedKey {
-    guard key.count == 32 else {
-      throw KMSError(
-        .invalidInput, "a key has 32 bytes, this one \(key.count)", advice: "Give 32 bytes.", provider: identity.name)
-    }
+    try InputRules.checkKey(count: key.count)
     let bytes = try await using(id, for: .wrap, allowing: \.wraps, "wrap") { session, kek throws(CallFailure) in
       try session.wrap(key, under: kek)
     }
@@ -72,7 +69,7 @@ public final class PKCS11Provider: KMSProvider {
     try await using(id, for: .wrap, allowing: \.unwraps, "unwrap") { session, kek throws(CallFailure) in
       try session.unwrap(wrapped.bytes, under: kek)
     } before: {
-      try Self.checkForm(wrapped)
+      try InputRules.checkKeyWrap(wrapped)
     }
   }
 
@@ -98,19 +95,6 @@ public final class PKCS11Provider: KMSProvider {
       return state.connection
     }
     await connection?.pool.close()
-  }
-
-  static func checkForm(_ wrapped: WrappedKey) throws {
-    guard wrapped.algorithm == .a256KW else {
-      throw KMSError(
-        .notSupported, "a key wrapped by \(wrapped.algorithm) cannot be opened by this token",
-        advice: "Configure the provider that wrapped it.")
-    }
-    // Also because SoftHSM pads other lengths in silence.
-    guard wrapped.bytes.count == 40 else {
-      throw KMSError(
-        .doesNotOpen, "a wrapped key has 40 bytes, this one \(wrapped.bytes.count)", advice: "Take a good copy.")
-    }
   }
 }
 

@@ -7,7 +7,7 @@ extension PKCS11Provider: KeyRewrapping {
     _ wrapped: WrappedKey, from old: KeyVersionID, to new: KeyVersionID, thumbprint: [UInt8], aad: [UInt8]
   ) async throws -> WrappedKey {
     let operation = "rewrap"
-    try Self.checkForm(wrapped)
+    try InputRules.checkKeyWrap(wrapped)
     return try await retrying(operation) { connection in
       let source = try await connection.entry(old, operation: operation)
       try source.version.check(purpose: .wrap, allowing: \.unwraps, operation: operation)
@@ -30,16 +30,7 @@ extension PKCS11Provider: DirectEncrypting {
   public func encrypt(
     _ plaintext: Span<UInt8>, under id: KeyVersionID, aad: [UInt8]
   ) async throws -> DirectCiphertext {
-    guard plaintext.count <= directEncryptionLimit else {
-      throw KMSError(
-        .limitExceeded, "direct encryption takes \(directEncryptionLimit) bytes at most, this has \(plaintext.count)",
-        advice: "Use an envelope.", provider: identity.name)
-    }
-    guard !aad.isEmpty else {
-      throw KMSError(
-        .invalidInput, "the additional data is empty", advice: "Give the message's Enc_structure.",
-        provider: identity.name)
-    }
+    try InputRules.checkDirectEncryption(count: plaintext.count, aad: aad)
     return try await using(id, for: .encrypt, allowing: \.wraps, "direct-encrypt") {
       session, key throws(CallFailure) in
       let iv = try session.random(12)

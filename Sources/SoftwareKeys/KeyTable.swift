@@ -64,10 +64,6 @@ package struct KeyTable: Sendable {
     return entry
   }
 
-  package static func wrongLength(_ count: Int, _ provider: String) -> KMSError {
-    KMSError(.invalidInput, "a key has 32 bytes, this one \(count)", advice: "Give 32 bytes.", provider: provider)
-  }
-
   package static func closed(_ provider: String, _ operation: String) -> KMSError {
     KMSError(
       .closed, "the provider was closed", advice: "Open another manager.", provider: provider, operation: operation)

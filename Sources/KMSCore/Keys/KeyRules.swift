@@ -27,3 +27,39 @@ extension KeyVersion {
       key: "\(key) \(id)", operation: "set-state")
   }
 }
+
+/// What every provider of AES Key Wrap and direct encryption checks of its input, before any call.
+package enum InputRules {
+  /// - Throws: ``KMSError/Code/invalidInput`` unless a key has 32 bytes.
+  package static func checkKey(count: Int) throws {
+    guard count == 32 else {
+      throw KMSError(.invalidInput, "a key has 32 bytes, this one \(count)", advice: "Give 32 bytes.")
+    }
+  }
+
+  /// - Throws: ``KMSError/Code/notSupported``, ``KMSError/Code/doesNotOpen`` unless it is AES Key Wrap of 32 bytes.
+  package static func checkKeyWrap(_ wrapped: WrappedKey) throws {
+    guard wrapped.algorithm == .a256KW else {
+      throw KMSError(
+        .notSupported, "a key wrapped by \(wrapped.algorithm) cannot be opened here",
+        advice: "Configure the provider that wrapped it.")
+    }
+    // Also because SoftHSM pads other lengths in silence.
+    guard wrapped.bytes.count == 40 else {
+      throw KMSError(
+        .doesNotOpen, "a wrapped key has 40 bytes, this one \(wrapped.bytes.count)", advice: "Take a good copy.")
+    }
+  }
+
+  /// - Throws: ``KMSError/Code/limitExceeded``, ``KMSError/Code/invalidInput``.
+  package static func checkDirectEncryption(count: Int, aad: [UInt8]) throws {
+    guard count <= directEncryptionLimit else {
+      throw KMSError(
+        .limitExceeded, "direct encryption takes \(directEncryptionLimit) bytes at most, this has \(count)",
+        advice: "Use an envelope.")
+    }
+    guard !aad.isEmpty else {
+      throw KMSError(.invalidInput, "the additional data is empty", advice: "Give the message's Enc_structure.")
+    }
+  }
+}
