@@ -59,10 +59,12 @@ struct ConfigurationTests {
           "STRONGROOM_DATA_AT_REST_KMS_KEY_ID": "from-environment",
           "STRONGROOM_DATA_AT_REST_KEY_ROTATION_INTERVAL": "7d",
           "STRONGROOM_DATA_AT_REST_RECOVERY_RECIPIENTS": "spare, vault",
+          "STRONGROOM_DATA_AT_REST_MIN_UNWRAP_VERSION": "2026-11-24",
         ])
       #expect(loaded.dataAtRest.kmsKeyID.description == "from-environment")
       #expect(loaded.dataAtRest.keyRotationInterval == .seconds(7 * 86_400))
       #expect(loaded.dataAtRest.recoveryRecipients.map(\.description) == ["spare", "vault"])
+      #expect(loaded.dataAtRest.minUnwrapVersion == OldestVersion("2026-11-24"))
 
       let error = try await failure {
         _ = try configuration(

@@ -5,7 +5,7 @@ import Testing
 /// Invalid values: each is refused with its place and what is allowed.
 struct SettingValueTests {
   @Test(
-    "the five settings of data at rest",
+    "the settings of data at rest",
     arguments: [
       ("kms-encryption-enabled", "yes", "true or false"), ("kms-encryption-enabled", "\"\"", "true or false"),
       ("envelope-encryption-enabled", "1", "true or false"), ("envelope-encryption-enabled", "TRUE", "true or false"),
@@ -18,6 +18,8 @@ struct SettingValueTests {
       ("key-rotation-interval", "99999999999999999999d", "s, m, h or d"),
       ("encryption-algorithm", "AES-128-GCM", "AES-256-GCM"), ("encryption-algorithm", "aes-256-gcm", "AES-256-GCM"),
       ("recovery-recipients", "[a, b, c, d, e, f, g, h]", "7 at most"),
+      ("min-unwrap-version", "yesterday", "2026-11-24T08:00:00Z"), ("min-unwrap-version", "\"\"", "an id"),
+      ("min-unwrap-version", "2026-11-24T08:00:00+01:00", "a time in UTC"),
     ])
   func dataAtRest(_ setting: String, _ value: String, _ allowed: String) async throws {
     try await withFolder { folder in

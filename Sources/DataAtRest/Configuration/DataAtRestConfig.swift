@@ -14,6 +14,8 @@ public struct DataAtRestConfig: Sendable, Hashable {
   public let encryptionAlgorithm: String
   /// Keys under which every envelope's content key is wrapped as well; 7 at most.
   public let recoveryRecipients: [KeyName]
+  /// Key versions that are older neither unwrap nor decrypt, whatever their state; nil forbids none.
+  public let minUnwrapVersion: OldestVersion?
 
   /// What ``encryptionAlgorithm`` can be.
   public static let algorithms = ["AES-256-GCM"]
@@ -24,7 +26,7 @@ public struct DataAtRestConfig: Sendable, Hashable {
   public init(
     kmsEncryptionEnabled: Bool = true, kmsKeyID: String = "default", envelopeEncryptionEnabled: Bool = true,
     keyRotationInterval: Duration = .seconds(86_400), encryptionAlgorithm: String = "AES-256-GCM",
-    recoveryRecipients: [String] = []
+    recoveryRecipients: [String] = [], minUnwrapVersion: String? = nil
   ) throws {
     self.kmsEncryptionEnabled = kmsEncryptionEnabled
     self.kmsKeyID = try Self.name(kmsKeyID, setting: "kms-key-id")
@@ -46,6 +48,14 @@ public struct DataAtRestConfig: Sendable, Hashable {
         "recovery-recipients", "there are \(recoveryRecipients.count)", "Allowed are 7 at most.")
     }
     self.recoveryRecipients = try recoveryRecipients.map { try Self.name($0, setting: "recovery-recipients") }
+    self.minUnwrapVersion = try minUnwrapVersion.map { text in
+      guard let oldest = OldestVersion(text) else {
+        throw Self.invalid(
+          "min-unwrap-version", "'\(text.prefix(140))' is neither a time nor the id of a key version",
+          "Allowed is a time in UTC such as 2026-11-24T08:00:00Z, or an id as 'strongroom key list' prints it.")
+      }
+      return oldest
+    }
   }
 
   private static func name(_ text: String, setting: String) throws -> KeyName {

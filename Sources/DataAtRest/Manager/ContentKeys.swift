@@ -16,6 +16,7 @@ extension DataAtRestManager {
       if recipients.isEmpty {
         event.version = version.id
         event.provider = version.provider
+        try checkWillUnwrap(version)
       }
       let provider = try providers.provider(version.provider, access: access, key: name)
       do {
@@ -47,6 +48,7 @@ extension DataAtRestManager {
       event.provider = version.provider
       do {
         try Self.checkCompromised(version, allowed: allowCompromised)
+        try checkMayUnwrap(version)
         let provider = try providers.provider(version.provider, access: access, key: version.key)
         let cek = try await provider.unwrap(recipient.wrapped, under: version.id, aad: aad)
         let matches = constantTimeEqual(KeyThumbprint.of(cek).span, message.thumbprint.span)
@@ -64,6 +66,26 @@ extension DataAtRestManager {
     throw KMSError(
       .keyStateForbids, "key version \(version.id) is marked compromised",
       advice: "Open it with --allow-compromised, then encrypt the data anew under another key.",
+      provider: version.provider, key: version.key.description)
+  }
+
+  /// Asked before every unwrapping, direct decryption and rewrap inside.
+  func checkMayUnwrap(_ version: KeyVersion) throws {
+    guard let oldest = configuration.minUnwrapVersion, oldest.forbids(version.id) else { return }
+    throw KMSError(
+      .keyStateForbids, "key version \(version.id) is older than data-at-rest.min-unwrap-version (\(oldest)) allows",
+      advice: "Set min-unwrap-version back if this data is still needed, and rewrap it before you raise it again.",
+      provider: version.provider, key: version.key.description)
+  }
+
+  /// Nothing is encrypted that would not open again.
+  func checkWillUnwrap(_ version: KeyVersion) throws {
+    guard let oldest = configuration.minUnwrapVersion, oldest.forbids(version.id) else { return }
+    throw KMSError(
+      .keyStateForbids,
+      "the current version of key '\(version.key)' is older than data-at-rest.min-unwrap-version "
+        + "(\(oldest)) allows, so the data would not open again",
+      advice: "Make a new version with 'strongroom key rotate \(version.key)', or set min-unwrap-version back.",
       provider: version.provider, key: version.key.description)
   }
 

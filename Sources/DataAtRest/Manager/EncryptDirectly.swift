@@ -12,6 +12,7 @@ extension DataAtRestManager {
       throw Self.tooLongToEncryptDirectly("has \(plaintext.count) bytes", key)
     }
     let version = try await directory.current(of: key, purpose: .encrypt, access: access)
+    try checkWillUnwrap(version)
     event.version = version.id
     event.provider = version.provider
     let provider = try providers.provider(version.provider, access: access, key: key)
@@ -42,6 +43,7 @@ extension DataAtRestManager {
     event.version = version.id
     event.provider = version.provider
     try Self.checkCompromised(version, allowed: allowCompromised)
+    try checkMayUnwrap(version)
     let provider = try providers.provider(version.provider, access: access, key: version.key)
     return try await provider.decrypt(
       DirectCiphertext(iv: parsed.iv, bytes: parsed.ciphertext), under: id,

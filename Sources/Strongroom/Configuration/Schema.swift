@@ -16,6 +16,7 @@ enum Schema {
     ("data-at-rest.encryption-algorithm", .value),
     ("data-at-rest.key-rotation-interval", .value),
     ("data-at-rest.recovery-recipients", .list),
+    ("data-at-rest.min-unwrap-version", .value),
     ("access-log.path", .value),
     ("access-log.rotate-at", .value),
     ("access-log.keep", .value),

@@ -88,7 +88,8 @@ public struct SuiteConfiguration: Sendable {
         envelopeEncryptionEnabled: settings.flag("data-at-rest.envelope-encryption-enabled") ?? true,
         keyRotationInterval: settings.duration("data-at-rest.key-rotation-interval") ?? .seconds(86_400),
         encryptionAlgorithm: settings.text("data-at-rest.encryption-algorithm") ?? "AES-256-GCM",
-        recoveryRecipients: settings.list("data-at-rest.recovery-recipients") ?? [])
+        recoveryRecipients: settings.list("data-at-rest.recovery-recipients") ?? [],
+        minUnwrapVersion: settings.text("data-at-rest.min-unwrap-version"))
       try self.init(
         origin: origin, provider: provider, providers: providers, dataAtRest: dataAtRest,
         accessLog: Self.accessLog(settings, folder: folder))

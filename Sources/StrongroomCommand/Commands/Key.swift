@@ -35,7 +35,10 @@ struct Key: AsyncParsableCommand {
     @OptionGroup var format: JSONOption
 
     func run() async throws {
-      print(try await suite.withManager { try await $0.keyVersions() }, isWhole: true, json: format.json)
+      let (versions, oldest) = try await suite.withManager {
+        (try await $0.keyVersions(), $0.configuration.minUnwrapVersion)
+      }
+      print(versions, isWhole: true, oldest: oldest, json: format.json)
     }
   }
 
@@ -47,11 +50,13 @@ struct Key: AsyncParsableCommand {
 
     func run() async throws {
       let key = try KeyName(name)
-      let versions = try await suite.withManager { try await $0.keyVersions(of: key) }
+      let (versions, oldest) = try await suite.withManager {
+        (try await $0.keyVersions(of: key), $0.configuration.minUnwrapVersion)
+      }
       guard !versions.isEmpty else {
         throw KMSError(.keyNotFound, "there is no key '\(key)'", advice: "'strongroom key list' shows all.")
       }
-      print(versions, isWhole: true, json: format.json)
+      print(versions, isWhole: true, oldest: oldest, json: format.json)
     }
   }
 
@@ -141,32 +146,3 @@ struct Key: AsyncParsableCommand {
 }
 
 extension KeyPurpose: ExpressibleByArgument {}
-
-/// - Parameter isWhole: whether all versions of each key are there, so that the current one can be told.
-private func print(_ versions: [KeyVersion], isWhole: Bool = false, json: Bool) {
-  let current = isWhole ? Set(Dictionary(grouping: versions, by: \.key).values.compactMap(\.current?.id)) : []
-  if json {
-    Terminal.print(
-      JSONValue.array(
-        versions.map { version in
-          .object([
-            ("key", .string(version.key.description)), ("version", .string(version.id.description)),
-            ("state", .string(version.state.rawValue)),
-            ("current", isWhole ? .bool(current.contains(version.id)) : nil),
-            ("enforced_by", .string(version.enforcement.rawValue)), ("purpose", .string(version.purpose.rawValue)),
-            ("created", (version.id.created?.description).map { .string($0) }), ("provider", .string(version.provider)),
-          ])
-        }
-      ).text)
-    return
-  }
-  Terminal.print(
-    Terminal.table(
-      versions.map { version in
-        [
-          version.key.description, version.id.description,
-          version.state.rawValue + (current.contains(version.id) ? " (current)" : ""), version.enforcement.rawValue,
-          version.purpose.rawValue, age(of: version), version.provider,
-        ]
-      }, header: ["KEY", "VERSION", "STATE", "KEPT BY", "PURPOSE", "AGE", "PROVIDER"]))
-}
