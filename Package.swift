@@ -94,7 +94,12 @@ let package = Package(
     .executableTarget(
       name: "PKCS11SpyProbe", dependencies: ["KMSCore", "PKCS11Provider"], path: "Tests/PKCS11SpyProbe",
       swiftSettings: strict),
-    tests("PKCS11ProviderTests", ["KMSCore", "PKCS11Provider", "PKCS11SpyProbe", "TestSupport"]),
+    .executableTarget(
+      name: "PKCS11OpenCloseProbe", dependencies: ["KMSCore", "PKCS11Provider"], path: "Tests/PKCS11OpenCloseProbe",
+      swiftSettings: strict),
+    tests(
+      "PKCS11ProviderTests",
+      ["KMSCore", "PKCS11Provider", "PKCS11SpyProbe", "PKCS11OpenCloseProbe", "TestSupport"]),
     .executableTarget(
       name: "KeyStoreWriter", dependencies: ["KMSCore", "OpenSSLProvider"], path: "Tests/KeyStoreWriter",
       swiftSettings: strict),

@@ -1,6 +1,7 @@
 internal import CP11Kit
 internal import Glibc
 internal import KMSCore
+internal import Synchronization
 
 /// A loaded and initialised PKCS#11 module. p11-kit counts the users in this process, so another library's use of
 /// the same module neither disturbs this one nor is disturbed.
@@ -9,6 +10,9 @@ package final class Module: @unchecked Sendable {  // the function list is const
   let functions: UnsafeMutablePointer<CK_FUNCTION_LIST>
   package let path: String
   private let process = getpid()
+  /// p11-kit counts users, but lets go of its lock inside: a first user that comes while the last one goes would find
+  /// the module ended, or unloaded.
+  private static let startAndEnd = Mutex(())
 
   /// - Throws: ``KMSError/Code/configurationInvalid`` for a bare name, ``KMSError/Code/providerUnavailable``.
   package init(path: String) throws {
@@ -22,6 +26,11 @@ package final class Module: @unchecked Sendable {  // the function list is const
         .providerUnavailable, "there is no PKCS#11 module \(path)",
         advice: "Install it, or correct module-path; on Debian SoftHSM's is /usr/lib/softhsm/libsofthsm2.so.")
     }
+    unsafe self.functions = try Self.startAndEnd.withLock { _ in unsafe try Self.start(path) }
+    self.path = path
+  }
+
+  private static func start(_ path: String) throws -> UnsafeMutablePointer<CK_FUNCTION_LIST> {
     guard let functions = unsafe p11_kit_module_load(path, 0) else {
       let reason = unsafe p11_kit_message().map { unsafe String(cString: $0) } ?? "unknown"
       throw KMSError(
@@ -36,14 +45,15 @@ package final class Module: @unchecked Sendable {  // the function list is const
         advice: "Check its own configuration (for SoftHSM: SOFTHSM2_CONF and the token folder).",
         cause: "C_Initialize: \(ReturnValue(returned))")
     }
-    unsafe self.functions = functions
-    self.path = path
+    return unsafe functions
   }
 
   deinit {
     guard getpid() == process else { return }  // a forked child must not end the parent's module
-    unsafe p11_kit_module_finalize(functions)
-    unsafe p11_kit_module_release(functions)
+    Self.startAndEnd.withLock { _ in
+      unsafe p11_kit_module_finalize(functions)
+      unsafe p11_kit_module_release(functions)
+    }
   }
 
   /// - Throws: in a forked child: sessions and logins are the parent's.
