@@ -18,6 +18,7 @@ public final class InMemoryProvider: KMSProvider, KeyImporting, DirectEncrypting
 
   public func createKeyVersion(_ request: NewKeyVersion) async throws -> KeyVersion {
     try begin("create-version")
+    try InputRules.checkCreation(request)
     return try insert(request, SecretBytes.random(count: 32))
   }
 
@@ -43,13 +44,13 @@ public final class InMemoryProvider: KMSProvider, KeyImporting, DirectEncrypting
   public func wrap(_ key: borrowing SecretBytes, under id: KeyVersionID, aad: [UInt8]) async throws -> WrappedKey {
     try begin("wrap")
     try InputRules.checkKey(count: key.count)
-    let entry = try entry(id, for: .wrap, allowing: \.wraps, "wrap")
+    let entry = try entry(id, for: [.wrap, .recovery], allowing: \.wraps, "wrap")
     return try SoftwareKeys.wrap(key, kek: entry.kek)
   }
 
   public func unwrap(_ wrapped: WrappedKey, under id: KeyVersionID, aad: [UInt8]) async throws -> SecretBytes {
     try begin("unwrap")
-    let entry = try entry(id, for: .wrap, allowing: \.unwraps, "unwrap")
+    let entry = try entry(id, for: [.wrap], allowing: \.unwraps, "unwrap")
     return try SoftwareKeys.unwrap(wrapped, kek: entry.kek)
   }
 
@@ -57,14 +58,14 @@ public final class InMemoryProvider: KMSProvider, KeyImporting, DirectEncrypting
     _ plaintext: Span<UInt8>, under id: KeyVersionID, aad: [UInt8]
   ) async throws -> DirectCiphertext {
     try begin("direct-encrypt")
-    let entry = try entry(id, for: .encrypt, allowing: \.wraps, "direct-encrypt")
+    let entry = try entry(id, for: [.encrypt], allowing: \.wraps, "direct-encrypt")
     return try SoftwareKeys.encrypt(plaintext, aad: aad, kek: entry.kek)
   }
 
   public func decrypt(_ ciphertext: DirectCiphertext, under id: KeyVersionID, aad: [UInt8]) async throws -> SecretBytes
   {
     try begin("direct-decrypt")
-    let entry = try entry(id, for: .encrypt, allowing: \.unwraps, "direct-decrypt")
+    let entry = try entry(id, for: [.encrypt], allowing: \.unwraps, "direct-decrypt")
     return try SoftwareKeys.decrypt(ciphertext, aad: aad, kek: entry.kek)
   }
 
@@ -85,10 +86,10 @@ public final class InMemoryProvider: KMSProvider, KeyImporting, DirectEncrypting
   }
 
   private func entry(
-    _ id: KeyVersionID, for purpose: KeyPurpose, allowing: (KeyState) -> Bool, _ operation: String
+    _ id: KeyVersionID, for purposes: [KeyPurpose], allowing: (KeyState) -> Bool, _ operation: String
   ) throws -> KeyTable.Entry {
     try store.withLock {
-      try $0.entry(id, for: purpose, allowing: allowing, operation: operation, provider: identity.name)
+      try $0.entry(id, for: purposes, allowing: allowing, operation: operation, provider: identity.name)
     }
   }
 }

@@ -30,7 +30,7 @@ public protocol KMSProvider: Sendable {
   /// - Throws: ``KMSError/Code/illegalStateTransition``, ``KMSError/Code/keyNotFound``.
   func setState(_ state: KeyState, of id: KeyVersionID) async throws -> KeyVersion
 
-  /// Wraps a 32-byte key under an active version whose purpose is ``KeyPurpose/wrap``.
+  /// Wraps a 32-byte key under an active version whose purpose is ``KeyPurpose/wrap`` or ``KeyPurpose/recovery``.
   ///
   /// - Parameters:
   ///   - key: exactly 32 bytes.

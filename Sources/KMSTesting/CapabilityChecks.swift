@@ -84,6 +84,64 @@ extension ProviderContract {
       }
       await provider.close()
     },
+    Check("a recovery key comes by import only, wraps, and unwraps in no state") { factory in
+      let made = try await factory.make()
+      guard let provider = made as? any KeyImporting else { return }
+      try await expect(.keyPurposeForbids, of: "making a recovery key") {
+        _ = try await provider.newVersion("contract-recovery", purpose: .recovery)
+      }
+      let kek = secretBytes(from: 0, count: 32)
+      let secret = secretBytes(from: 0x40, count: 32)
+      let request = NewKeyVersion(key: try KeyName("contract-recovery"), purpose: .recovery)
+      let version = try await provider.importKeyVersion(request, material: kek)
+      try require(version.purpose == .recovery && version.state == .active, "it gave \(version)")
+      let ordinary = try await provider.importKeyVersion(NewKeyVersion(key: KeyName("contract")), material: kek)
+      let wrapped = try await provider.wrap(secret, under: version.id, aad: contractAAD)
+      try require(
+        try await provider.gives(secret, for: wrapped, under: ordinary.id), "a copy of the key gives another key")
+      for state in [KeyState.active, .deactivated, .suspended, .compromised] {
+        _ = try await provider.setState(state, of: version.id)
+        let listed = try await provider.keyVersions(of: request.key)
+        try require(
+          listed.map(\.purpose) == [.recovery] && listed.map(\.state) == [state], "\(state): it lists \(listed)")
+        try await expect(.keyPurposeForbids, of: "unwrap when \(state)") {
+          _ = try await provider.unwrap(wrapped, under: version.id, aad: contractAAD)
+        }
+        guard state != .active else { continue }
+        try await expect(.keyStateForbids, of: "wrap when \(state)") {
+          _ = try await provider.wrap(secret, under: version.id, aad: contractAAD)
+        }
+      }
+      if let reopen = factory.reopen {
+        let again = try await reopen(provider)
+        let listed = try await again.keyVersions(of: request.key)
+        try require(
+          listed.map(\.purpose) == [.recovery] && listed.map(\.state) == [.compromised], "reopened: \(listed)")
+        await again.close()
+      }
+      _ = try await provider.setState(.destroyed, of: version.id)
+      let left = try await provider.keyVersions(of: request.key)
+      try require(left.isEmpty, "destroyed, but listed: \(left)")
+      await provider.close()
+    },
+    Check("a recovery key that was deactivated wraps again when it is active again") { factory in
+      let made = try await factory.make()
+      guard let provider = made as? any KeyImporting else { return }
+      let kek = secretBytes(from: 0, count: 32)
+      let secret = secretBytes(from: 0x40, count: 32)
+      let version = try await provider.importKeyVersion(
+        NewKeyVersion(key: KeyName("contract-recovery"), purpose: .recovery), material: kek)
+      let before = try await provider.wrap(secret, under: version.id, aad: contractAAD)
+      for state in [KeyState.deactivated, .suspended, .deactivated, .active] {
+        _ = try await provider.setState(state, of: version.id)
+      }
+      let after = try await provider.wrap(secret, under: version.id, aad: contractAAD)
+      try require(after.algorithm != .a256KW || after == before, "it wraps otherwise")
+      try await expect(.keyPurposeForbids, of: "unwrap") {
+        _ = try await provider.unwrap(after, under: version.id, aad: contractAAD)
+      }
+      await provider.close()
+    },
     Check("a rewrap inside gives the same key under the new version, and checks it") { factory in
       let made = try await factory.make()
       guard let provider = made as? any KeyRewrapping else { return }

@@ -49,7 +49,8 @@ public final class OpenSSLProvider: KMSProvider, KeyImporting, DirectEncrypting 
   }
 
   public func createKeyVersion(_ request: NewKeyVersion) async throws -> KeyVersion {
-    try writing("create-version") { try $0.insert(entry(request, SecretBytes.random(count: 32))) }
+    try InputRules.checkCreation(request)
+    return try writing("create-version") { try $0.insert(entry(request, SecretBytes.random(count: 32))) }
   }
 
   public func importKeyVersion(_ request: NewKeyVersion, material: borrowing SecretBytes) async throws -> KeyVersion {
@@ -64,24 +65,24 @@ public final class OpenSSLProvider: KMSProvider, KeyImporting, DirectEncrypting 
 
   public func wrap(_ key: borrowing SecretBytes, under id: KeyVersionID, aad: [UInt8]) async throws -> WrappedKey {
     try InputRules.checkKey(count: key.count)
-    return try SoftwareKeys.wrap(key, kek: entry(id, for: .wrap, allowing: \.wraps, "wrap").kek)
+    return try SoftwareKeys.wrap(key, kek: entry(id, for: [.wrap, .recovery], allowing: \.wraps, "wrap").kek)
   }
 
   public func unwrap(_ wrapped: WrappedKey, under id: KeyVersionID, aad: [UInt8]) async throws -> SecretBytes {
-    try SoftwareKeys.unwrap(wrapped, kek: entry(id, for: .wrap, allowing: \.unwraps, "unwrap").kek)
+    try SoftwareKeys.unwrap(wrapped, kek: entry(id, for: [.wrap], allowing: \.unwraps, "unwrap").kek)
   }
 
   public func encrypt(
     _ plaintext: Span<UInt8>, under id: KeyVersionID, aad: [UInt8]
   ) async throws -> DirectCiphertext {
     try SoftwareKeys.encrypt(
-      plaintext, aad: aad, kek: entry(id, for: .encrypt, allowing: \.wraps, "direct-encrypt").kek)
+      plaintext, aad: aad, kek: entry(id, for: [.encrypt], allowing: \.wraps, "direct-encrypt").kek)
   }
 
   public func decrypt(_ ciphertext: DirectCiphertext, under id: KeyVersionID, aad: [UInt8]) async throws -> SecretBytes
   {
     try SoftwareKeys.decrypt(
-      ciphertext, aad: aad, kek: entry(id, for: .encrypt, allowing: \.unwraps, "direct-decrypt").kek)
+      ciphertext, aad: aad, kek: entry(id, for: [.encrypt], allowing: \.unwraps, "direct-decrypt").kek)
   }
 
   public func health() async -> ProviderHealth {
@@ -103,10 +104,10 @@ public final class OpenSSLProvider: KMSProvider, KeyImporting, DirectEncrypting 
   }
 
   private func entry(
-    _ id: KeyVersionID, for purpose: KeyPurpose, allowing: (KeyState) -> Bool, _ operation: String
+    _ id: KeyVersionID, for purposes: [KeyPurpose], allowing: (KeyState) -> Bool, _ operation: String
   ) throws -> KeyTable.Entry {
     try reading(operation) {
-      try $0.entry(id, for: purpose, allowing: allowing, operation: operation, provider: identity.name)
+      try $0.entry(id, for: purposes, allowing: allowing, operation: operation, provider: identity.name)
     }
   }
 

@@ -14,8 +14,16 @@ enum PKCS12Format {
 
   /// The bag's type says what the key is for.
   static func bagType(_ purpose: KeyPurpose) -> CInt {
-    purpose == .wrap ? NID_id_aes256_wrap : NID_aes_256_gcm
+    switch purpose {
+    case .wrap: NID_id_aes256_wrap
+    case .encrypt: NID_aes_256_gcm
+    case .recovery: recoveryIdentifier
+    }
   }
+
+  /// Of its own, so that nothing that does not know recovery keys takes one for a key that unwraps.
+  private static let recoveryIdentifier: CInt = unsafe OBJ_create(  // libcrypto copies the strings
+    "2.25.216853329663428324447500776032091944588", "strongroomRecovery", "Strongroom recovery key")
 
   static let stateIdentifier: CInt = unsafe OBJ_create(  // libcrypto copies the strings
     stateAttribute, "strongroomState", "Strongroom key state")

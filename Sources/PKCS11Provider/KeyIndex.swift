@@ -53,8 +53,17 @@ struct KeyIndex: Sendable {
     return entries.values.map(\.version).filter { name == nil || $0.key == name }.sorted { $0.id < $1.id }
   }
 
-  struct Flags {
+  struct Flags: Equatable {
     let wrap, unwrap, encrypt, decrypt: Bool
+
+    /// What a key of this purpose may do in this state.
+    init(_ purpose: KeyPurpose, _ state: KeyState) {
+      let (forward, back) = (purpose.seals(in: state), purpose.opens(in: state))
+      wrap = purpose != .encrypt && forward
+      unwrap = purpose != .encrypt && back
+      encrypt = purpose == .encrypt && forward
+      decrypt = purpose == .encrypt && back
+    }
 
     init(_ values: [Bool]) {
       wrap = values[0]
@@ -69,15 +78,16 @@ struct KeyIndex: Sendable {
   ) -> KeyVersion? {
     // A key that could do both is none of ours: whoever holds a session could read out what it wraps.
     guard !((flags.wrap || flags.unwrap) && (flags.encrypt || flags.decrypt)) else { return nil }
-    let purpose: KeyPurpose? =
-      flags.wrap || flags.unwrap ? .wrap : flags.encrypt || flags.decrypt ? .encrypt : record?.purpose
-    guard let purpose else { return nil }
-    let (forward, back) = purpose == .wrap ? (flags.wrap, flags.unwrap) : (flags.encrypt, flags.decrypt)
-    let byFlags: KeyState = forward ? .active : back ? .deactivated : .suspended
+    // Wrapping without unwrapping is a recovery key, or a change of state that is under way: the record tells.
+    let byUse: KeyPurpose? =
+      flags.unwrap ? .wrap : flags.encrypt || flags.decrypt ? .encrypt : flags.wrap ? .recovery : nil
+    guard let purpose = record?.purpose ?? byUse else { return nil }
+    let byFlags: KeyState =
+      flags.wrap || flags.encrypt ? .active : flags.unwrap || flags.decrypt ? .deactivated : .suspended
     let state = record?.state ?? byFlags
     return KeyVersion(
       id: id, key: name, purpose: purpose, state: state,
-      enforcement: state.wraps == forward && state.unwraps == back ? .token : .suite, provider: provider)
+      enforcement: flags == Flags(purpose, state) ? .token : .suite, provider: provider)
   }
 
   private static func duplicate(_ id: KeyVersionID, _ labels: [String]) -> KMSError {

@@ -17,12 +17,13 @@ enum KeyTemplates {
   }
 
   static func newKey(_ request: NewKeyVersion, isImport: Bool) -> Template {
-    let wraps = request.purpose == .wrap
+    let flags = KeyIndex.Flags(request.purpose, .active)
     let attributes: [(AttributeType, Template.Value)] = [
       (.objectClass, .number(secretKey)), (.keyType, .number(aes)), (.token, .flag(true)), (.isPrivate, .flag(true)),
       (.sensitive, .flag(true)), (.extractable, .flag(false)), (.label, .bytes(Array(request.key.description.utf8))),
-      (.id, .bytes(request.id.bytes)), (.wrap, .flag(wraps)), (.unwrap, .flag(wraps)), (.encrypt, .flag(!wraps)),
-      (.decrypt, .flag(!wraps)), (.sign, .flag(false)), (.verify, .flag(false)), (.derive, .flag(false)),
+      (.id, .bytes(request.id.bytes)), (.wrap, .flag(flags.wrap)), (.unwrap, .flag(flags.unwrap)),
+      (.encrypt, .flag(flags.encrypt)), (.decrypt, .flag(flags.decrypt)), (.sign, .flag(false)),
+      (.verify, .flag(false)), (.derive, .flag(false)),
     ]
     return Template(isImport ? attributes : attributes + [(.valueLength, .number(32))])
   }
@@ -33,11 +34,11 @@ enum KeyTemplates {
 
   /// Compares what the token says it made with what was asked for. It proves the attributes, not the token.
   static func check(_ values: [[UInt8]?], _ request: NewKeyVersion, isImport: Bool) throws(KMSError) {
-    let wraps = request.purpose == .wrap
+    let flags = KeyIndex.Flags(request.purpose, .active)
     let expected: [(name: String, value: Bool)] = [
       ("CKA_SENSITIVE", true), ("CKA_EXTRACTABLE", false), ("CKA_ALWAYS_SENSITIVE", !isImport),
-      ("CKA_NEVER_EXTRACTABLE", !isImport), ("CKA_LOCAL", !isImport), ("CKA_WRAP", wraps), ("CKA_UNWRAP", wraps),
-      ("CKA_ENCRYPT", !wraps), ("CKA_DECRYPT", !wraps),
+      ("CKA_NEVER_EXTRACTABLE", !isImport), ("CKA_LOCAL", !isImport), ("CKA_WRAP", flags.wrap),
+      ("CKA_UNWRAP", flags.unwrap), ("CKA_ENCRYPT", flags.encrypt), ("CKA_DECRYPT", flags.decrypt),
     ]
     for ((name, value), read) in zip(expected, values) where read != [value ? 1 : 0] {
       throw KMSError(

@@ -4,7 +4,8 @@ internal import PKCS11
 /// Making keys and moving them between states. Writes to the token run alone.
 extension PKCS11Provider: KeyImporting {
   public func createKeyVersion(_ request: NewKeyVersion) async throws -> KeyVersion {
-    try await make(request, "create-version") { session throws(CallFailure) in
+    try InputRules.checkCreation(request)
+    return try await make(request, "create-version") { session throws(CallFailure) in
       try session.generateAES(KeyTemplates.newKey(request, isImport: false))
     }
   }
@@ -79,7 +80,8 @@ extension Session {
   fileprivate func move(
     _ key: UInt, _ version: KeyVersion, to state: KeyState
   ) throws(CallFailure) -> StateEnforcement {
-    let needsRecord = state == .suspended || state == .compromised
+    // What active and deactivated look like; a recovery key that is not active has no flag left to tell its purpose.
+    let needsRecord = state == .suspended || state == .compromised || (version.purpose == .recovery && !state.wraps)
     let old = try find(StateRecord.named(version.id))
     if state.strictness > version.state.strictness {
       let record = StateRecord(id: version.id, state: state, purpose: version.purpose, isEnforcedByToken: true)
@@ -104,8 +106,8 @@ extension Session {
 
   /// Whether the token took the flags, and says so when it is asked.
   private func setFlags(of key: UInt, _ purpose: KeyPurpose, _ state: KeyState) throws(CallFailure) -> Bool {
-    let (forward, back): (AttributeType, AttributeType) = purpose == .wrap ? (.wrap, .unwrap) : (.encrypt, .decrypt)
-    let wanted = [(forward, state.wraps), (back, state.unwraps)]
+    let (forward, back): (AttributeType, AttributeType) = purpose == .encrypt ? (.encrypt, .decrypt) : (.wrap, .unwrap)
+    let wanted = [(forward, purpose.seals(in: state)), (back, purpose.opens(in: state))]
     do throws(CallFailure) {
       for (type, flag) in wanted { try set(type, to: flag, of: key) }
       return try attributes(of: key, [forward, back]) == wanted.map { [$0.1 ? 1 : 0] }

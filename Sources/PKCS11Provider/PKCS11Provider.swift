@@ -59,14 +59,15 @@ public final class PKCS11Provider: KMSProvider {
 
   public func wrap(_ key: borrowing SecretBytes, under id: KeyVersionID, aad: [UInt8]) async throws -> WrappedKey {
     try InputRules.checkKey(count: key.count)
-    let bytes = try await using(id, for: .wrap, allowing: \.wraps, "wrap") { session, kek throws(CallFailure) in
+    let bytes = try await using(id, for: [.wrap, .recovery], allowing: \.wraps, "wrap") {
+      session, kek throws(CallFailure) in
       try session.wrap(key, under: kek)
     }
     return WrappedKey(algorithm: .a256KW, bytes: bytes)
   }
 
   public func unwrap(_ wrapped: WrappedKey, under id: KeyVersionID, aad: [UInt8]) async throws -> SecretBytes {
-    try await using(id, for: .wrap, allowing: \.unwraps, "unwrap") { session, kek throws(CallFailure) in
+    try await using(id, for: [.wrap], allowing: \.unwraps, "unwrap") { session, kek throws(CallFailure) in
       try session.unwrap(wrapped.bytes, under: kek)
     } before: {
       try InputRules.checkKeyWrap(wrapped)
@@ -102,12 +103,12 @@ public final class PKCS11Provider: KMSProvider {
 extension PKCS11Provider {
   /// Runs `body` with the key of this id, after its purpose and state were checked here as well.
   func using<R: ~Copyable>(
-    _ id: KeyVersionID, for purpose: KeyPurpose, allowing: (KeyState) -> Bool, _ operation: String,
+    _ id: KeyVersionID, for purposes: [KeyPurpose], allowing: (KeyState) -> Bool, _ operation: String,
     _ body: (Session, UInt) throws(CallFailure) -> sending R, before check: () throws -> Void = {}
   ) async throws -> sending R {
     try await retrying(operation) { connection in
       let entry = try await connection.entry(id, operation: operation)
-      try entry.version.check(purpose: purpose, allowing: allowing, operation: operation)
+      try entry.version.check(purposes: purposes, allowing: allowing, operation: operation)
       try check()
       return try await connection.pool.withSession { session throws(CallFailure) in try body(session, entry.handle) }
     }

@@ -12,9 +12,10 @@ extension PKCS11Provider: KeyRewrapping {
       let source = try await connection.entry(old, operation: operation)
       try source.version.check(purpose: .wrap, allowing: \.unwraps, operation: operation)
       let target = try await connection.entry(new, operation: operation)
-      try target.version.check(purpose: .wrap, allowing: \.wraps, operation: operation)
+      try target.version.check(purposes: [.wrap, .recovery], allowing: \.wraps, operation: operation)
       let result = try await connection.pool.withSession { session throws(CallFailure) in
-        try session.rewrap(wrapped.bytes, from: source.handle, to: target.handle)
+        try session.rewrap(
+          wrapped.bytes, from: source.handle, to: target.handle, unwraps: target.version.purpose == .wrap)
       }
       guard constantTimeEqual(result.thumbprint.span, thumbprint.span) else {
         throw KMSError(
@@ -31,7 +32,7 @@ extension PKCS11Provider: DirectEncrypting {
     _ plaintext: Span<UInt8>, under id: KeyVersionID, aad: [UInt8]
   ) async throws -> DirectCiphertext {
     try InputRules.checkDirectEncryption(count: plaintext.count, aad: aad)
-    return try await using(id, for: .encrypt, allowing: \.wraps, "direct-encrypt") {
+    return try await using(id, for: [.encrypt], allowing: \.wraps, "direct-encrypt") {
       session, key throws(CallFailure) in
       let iv = try session.random(12)
       return DirectCiphertext(iv: iv, bytes: try session.encrypt(plaintext, under: key, iv: iv, aad: aad))
@@ -40,7 +41,7 @@ extension PKCS11Provider: DirectEncrypting {
 
   public func decrypt(_ ciphertext: DirectCiphertext, under id: KeyVersionID, aad: [UInt8]) async throws -> SecretBytes
   {
-    try await using(id, for: .encrypt, allowing: \.unwraps, "direct-decrypt") { session, key throws(CallFailure) in
+    try await using(id, for: [.encrypt], allowing: \.unwraps, "direct-decrypt") { session, key throws(CallFailure) in
       try session.decrypt(ciphertext.bytes, under: key, iv: ciphertext.iv, aad: aad)
     } before: {
       guard ciphertext.iv.count == 12, ciphertext.bytes.count >= 16, !aad.isEmpty else {

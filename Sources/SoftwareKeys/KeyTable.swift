@@ -48,10 +48,10 @@ package struct KeyTable: Sendable {
 
   /// The entry, if purpose and state allow the use.
   package func entry(
-    _ id: KeyVersionID, for purpose: KeyPurpose, allowing: (KeyState) -> Bool, operation: String, provider: String
+    _ id: KeyVersionID, for purposes: [KeyPurpose], allowing: (KeyState) -> Bool, operation: String, provider: String
   ) throws -> Entry {
     let entry = try find(id, operation: operation, provider: provider)
-    try entry.version.check(purpose: purpose, allowing: allowing, operation: operation)
+    try entry.version.check(purposes: purposes, allowing: allowing, operation: operation)
     return entry
   }
 

@@ -8,6 +8,8 @@ final class KeyDirectory: Sendable {
   private struct Content {
     var versions: [KeyVersionID: KeyVersion] = [:]
     var current: [KeyName: KeyVersion] = [:]
+    /// What may stand as a recovery recipient, in whatever provider.
+    var recovery: [KeyName: KeyVersion] = [:]
     /// Providers that could not be asked: a miss may be theirs.
     var failures: [KMSError] = []
     var loaded: ContinuousClock.Instant?
@@ -26,9 +28,7 @@ final class KeyDirectory: Sendable {
 
   /// The version that new data of `key` is wrapped under.
   func current(of key: KeyName, purpose: KeyPurpose, access: Access) async throws -> KeyVersion {
-    let isNew = try await refresh(access: access, evenIfFresh: false)
-    if !isNew, fresh({ $0.current[key] }) == nil { try await refresh(access: access, evenIfFresh: true) }
-    guard let version = fresh({ $0.current[key] }) else { throw missing(key: key) }
+    guard let version = try await find(access, { $0.current[key] }) else { throw missing(key: key) }
     guard version.purpose == purpose else {
       throw KMSError(
         .keyPurposeForbids, "key '\(key)' is for \(version.purpose.rawValue), not for \(purpose.rawValue)",
@@ -39,12 +39,23 @@ final class KeyDirectory: Sendable {
     return version
   }
 
+  /// The version that new data is wrapped under for recovery: the newest active one in any provider. A key for
+  /// wrapping will do as well, as one in a second token.
+  func recovery(of key: KeyName, access: Access) async throws -> KeyVersion {
+    if let version = try await find(access, { $0.recovery[key] }) { return version }
+    throw missing(recovery: key)
+  }
+
+  private func find(_ access: Access, _ read: (Content) -> KeyVersion?) async throws -> KeyVersion? {
+    let isNew = try await refresh(access: access, evenIfFresh: false)
+    if let found = fresh(read) { return found }
+    if !isNew { try await refresh(access: access, evenIfFresh: true) }
+    return fresh(read)
+  }
+
   /// The version with this id, nil when no configured provider holds it.
   func version(_ id: KeyVersionID, access: Access) async throws -> KeyVersion? {
-    let isNew = try await refresh(access: access, evenIfFresh: false)
-    if let known = fresh({ $0.versions[id] }) { return known }
-    if !isNew { try await refresh(access: access, evenIfFresh: true) }
-    return fresh { $0.versions[id] }
+    try await find(access) { $0.versions[id] }
   }
 
   /// Every version that is known now, oldest first.
@@ -93,6 +104,7 @@ final class KeyDirectory: Sendable {
     // reach, encrypting fails rather than falling back to a key that was left behind.
     for (key, versions) in Dictionary(grouping: next.versions.values, by: \.key) {
       next.current[key] = versions.filter { $0.provider == providers.primaryName }.current
+      next.recovery[key] = versions.filter { $0.purpose != .encrypt }.current
     }
     next.loaded = now
     content.withLock { [next] content in
@@ -103,6 +115,16 @@ final class KeyDirectory: Sendable {
       if isOutdated { content.loaded = nil }
     }
     return true
+  }
+
+  private func missing(recovery key: KeyName) -> KMSError {
+    if let failure { return failure }
+    let isThere = fresh { $0.versions.values.contains { $0.key == key } }
+    return KMSError(
+      isThere ? .keyStateForbids : .keyNotFound,
+      isThere ? "recovery key '\(key)' has no active version that wraps" : "there is no recovery key '\(key)'",
+      advice: "Make one with 'strongroom recovery create', or take it out of data-at-rest.recovery-recipients.",
+      key: key.description)
   }
 
   private func missing(key: KeyName) -> KMSError {

@@ -18,13 +18,15 @@ extension DataAtRestManager {
     _ key: KeyName, purpose: KeyPurpose = .wrap, principal: String? = nil
   ) async throws -> KeyVersion {
     let access = Access(principal: principal)
+    let request = NewKeyVersion(key: key, purpose: purpose)
+    try InputRules.checkCreation(request)
     guard try await keyVersions(of: key, principal: principal).isEmpty else {
       throw KMSError(
         .duplicateKeyVersion, "there is a key '\(key)' already",
         advice: "To make a new version of it, run 'strongroom key rotate \(key)'.", key: key.description)
     }
     let provider = try providers.provider(providers.primaryName, access: access, key: key, reason: "new key")
-    let version = try await provider.createKeyVersion(NewKeyVersion(key: key, purpose: purpose))
+    let version = try await provider.createKeyVersion(request)
     directory.invalidate()
     return version
   }
@@ -47,7 +49,9 @@ extension DataAtRestManager {
 
   /// Whether the key's current version is older than the rotation interval.
   public func isRotationDue(_ key: KeyName, principal: String? = nil) async throws -> Bool {
-    let current = try await directory.current(of: key, purpose: purpose(of: key), access: Access(principal: principal))
+    let purpose = try await purpose(of: key)
+    guard purpose != .recovery else { return false }
+    let current = try await directory.current(of: key, purpose: purpose, access: Access(principal: principal))
     return current.isDue(interval: configuration.keyRotationInterval, now: .now())
   }
 
@@ -57,8 +61,10 @@ extension DataAtRestManager {
 }
 
 extension KeyVersion {
-  /// Whether a current version of this age is due for rotation. An adopted one, whose age nobody knows, is.
+  /// Whether a current version of this age is due for rotation. An adopted one, whose age nobody knows, is; a
+  /// recovery key, which does not rotate, is not.
   public func isDue(interval: Duration, now: Timestamp) -> Bool {
-    id.created.map { now.since($0) >= interval } ?? true
+    guard purpose != .recovery else { return false }
+    return id.created.map { now.since($0) >= interval } ?? true
   }
 }

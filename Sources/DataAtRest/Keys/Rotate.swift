@@ -31,6 +31,7 @@ extension DataAtRestManager {
         .keyNotFound, "there is no key '\(key)'", advice: "Create it with 'strongroom key create \(key)'.",
         key: key.description)
     }
+    guard newest.purpose != .recovery else { throw Self.recoveryKeyDoesNotRotate(key) }
     let why = "rotation: \(reason)"
     let provider = try providers.provider(providers.primaryName, access: access, key: key, reason: why)
     let new = try await provider.createKeyVersion(
@@ -49,6 +50,13 @@ extension DataAtRestManager {
     return new
   }
 
+  private static func recoveryKeyDoesNotRotate(_ key: KeyName) -> KMSError {
+    KMSError(
+      .keyPurposeForbids, "'\(key)' is a recovery key: nobody would have a copy of a version that is made here",
+      advice: "Make another with 'strongroom recovery create', and name it under recovery-recipients.",
+      key: key.description)
+  }
+
   /// One use and its reverse, before anything is left to a new version.
   private func tryOut(_ version: KeyVersion, with provider: AccessLoggedProvider) async throws {
     let probe = SecretBytes.random(count: 32)
@@ -63,6 +71,8 @@ extension DataAtRestManager {
       let plaintext = probe.unprotectedCopy()
       let sealed = try await provider.encrypt(plaintext.span, under: version.id, aad: aad)
       back = try await provider.decrypt(sealed, under: version.id, aad: aad)
+    case .recovery:
+      throw Self.recoveryKeyDoesNotRotate(version.key)
     }
     let same = back.equals(probe)
     guard same else {

@@ -10,28 +10,53 @@ extension DataAtRestManager {
   ) async throws -> [Recipient] {
     event.key = key
     let aad = EncryptMessage.recipientAAD(context)
-    var recipients: [Recipient] = []
-    for name in [key] + configuration.recoveryRecipients.filter({ $0 != key }) {
-      let version = try await directory.current(of: name, purpose: .wrap, access: access)
-      if recipients.isEmpty {
-        event.version = version.id
-        event.provider = version.provider
-        try checkWillUnwrap(version)
-      }
-      let provider = try providers.provider(version.provider, access: access, key: name)
-      do {
-        recipients.append(
-          Recipient(kid: version.id, wrapped: try await provider.wrap(cek, under: version.id, aad: aad)))
-      } catch let error as KMSError where error.code == .keyStateForbids || error.code == .keyNotFound {
-        // Another node rotated since the directory was read: once more with what is there now.
-        directory.invalidate()
-        let newer = try await directory.current(of: name, purpose: .wrap, access: access)
-        guard newer.id != version.id else { throw error }
-        let provider = try providers.provider(newer.provider, access: access, key: name)
-        recipients.append(Recipient(kid: newer.id, wrapped: try await provider.wrap(cek, under: newer.id, aad: aad)))
-      }
+    let first = try await wrapped(cek, aad: aad, access: access) {
+      let version = try await directory.current(of: key, purpose: .wrap, access: access)
+      event.version = version.id
+      event.provider = version.provider
+      try checkWillUnwrap(version)
+      return version
+    }
+    var recipients = [first]
+    for name in configuration.recoveryRecipients where name != key {
+      recipients.append(
+        try await wrapped(cek, aad: aad, access: access) {
+          try await directory.recovery(of: name, access: access)
+        })
     }
     return recipients
+  }
+
+  /// Wraps `cek` under the version that `find` gives.
+  private func wrapped(
+    _ cek: borrowing SecretBytes, aad: [UInt8], access: Access, under find: () async throws -> KeyVersion
+  ) async throws -> Recipient {
+    var version = try await find()
+    let wrapped: WrappedKey
+    do {
+      wrapped = try await providers.provider(version.provider, access: access, key: version.key)
+        .wrap(cek, under: version.id, aad: aad)
+    } catch let error as KMSError where error.code == .keyStateForbids || error.code == .keyNotFound {
+      // Another node rotated since the directory was read: once more with what is there now.
+      directory.invalidate()
+      let newer = try await find()
+      guard newer.id != version.id else { throw error }
+      version = newer
+      wrapped = try await providers.provider(version.provider, access: access, key: version.key)
+        .wrap(cek, under: version.id, aad: aad)
+    }
+    return Recipient(kid: version.id, wrapped: wrapped)
+  }
+
+  /// The current version of each configured recovery key, in the configured order.
+  ///
+  /// - Throws: ``KMSError/Code/keyNotFound``, ``KMSError/Code/keyStateForbids`` when one has none.
+  func recoveryVersions(access: Access) async throws -> [KeyVersion] {
+    var versions: [KeyVersion] = []
+    for name in configuration.recoveryRecipients {
+      versions.append(try await directory.recovery(of: name, access: access))
+    }
+    return versions
   }
 
   /// Unwraps the content key through the first recipient that is ours and opens.
@@ -42,7 +67,9 @@ extension DataAtRestManager {
     let aad = EncryptMessage.recipientAAD(context)
     var failure: KMSError?
     for recipient in message.recipients {
-      guard let version = try await directory.version(recipient.kid, access: access) else { continue }
+      // What a recovery key wrapped opens with its copy only.
+      guard let version = try await directory.version(recipient.kid, access: access), version.purpose != .recovery
+      else { continue }
       event.key = version.key
       event.version = version.id
       event.provider = version.provider

@@ -7,9 +7,9 @@ public protocol KeyRewrapping: KMSProvider {
   /// - Parameters:
   ///   - wrapped: the key as wrapped under `old`.
   ///   - old: a version whose state unwraps.
-  ///   - new: an active version.
+  ///   - new: an active version, for wrapping or recovery.
   ///   - thumbprint: SHA-256 thumbprint (RFC 9679) that the key must have; 32 bytes. The provider unwraps
-  ///     its own result again and compares before it returns.
+  ///     its own result again and compares before it returns; for a recovery key, which cannot, it compares before.
   ///   - aad: as for ``KMSProvider/wrap(_:under:aad:)``.
   /// - Throws: ``KMSError/Code/doesNotOpen`` when the thumbprint differs, besides what wrap and unwrap throw.
   ///   ``KMSError/Code/notSupported`` when the token cannot do it inside: the caller then unwraps and wraps.

@@ -2,11 +2,20 @@
 extension KeyVersion {
   /// - Throws: ``KMSError/Code/keyPurposeForbids``, ``KMSError/Code/keyStateForbids``.
   public func check(purpose wanted: KeyPurpose, allowing: (KeyState) -> Bool, operation: String) throws {
-    guard purpose == wanted else {
+    try check(purposes: [wanted], allowing: allowing, operation: operation)
+  }
+
+  /// - Parameter purposes: any of them will do; one at least.
+  /// - Throws: ``KMSError/Code/keyPurposeForbids``, ``KMSError/Code/keyStateForbids``.
+  public func check(purposes: [KeyPurpose], allowing: (KeyState) -> Bool, operation: String) throws {
+    guard purposes.contains(purpose) else {
+      let wanted = purposes.first?.rawValue ?? operation
       throw KMSError(
-        .keyPurposeForbids, "key '\(key)' is for \(purpose.rawValue), not for \(wanted.rawValue)",
-        advice: "Use a key made for \(wanted.rawValue).", provider: provider, key: "\(key) \(id)",
-        operation: operation)
+        .keyPurposeForbids, "key '\(key)' is for \(purpose.rawValue), not for \(wanted)",
+        advice: purpose == .recovery
+          ? "A recovery key only wraps here; what it wrapped is opened with the copy that is kept offline."
+          : "Use a key made for \(wanted).",
+        provider: provider, key: "\(key) \(id)", operation: operation)
     }
     guard allowing(state) else {
       throw KMSError(
@@ -30,6 +39,15 @@ extension KeyVersion {
 
 /// What every provider of AES Key Wrap and direct encryption checks of its input, before any call.
 package enum InputRules {
+  /// - Throws: ``KMSError/Code/keyPurposeForbids`` for a recovery key: nobody would have a copy of it.
+  package static func checkCreation(_ request: NewKeyVersion) throws {
+    guard request.purpose != .recovery else {
+      throw KMSError(
+        .keyPurposeForbids, "a recovery key is not made in a provider: its copy could not be kept offline",
+        advice: "Run 'strongroom recovery create \(request.key)'.", key: request.key.description)
+    }
+  }
+
   /// - Throws: ``KMSError/Code/invalidInput`` unless a key has 32 bytes.
   package static func checkKey(count: Int) throws {
     guard count == 32 else {

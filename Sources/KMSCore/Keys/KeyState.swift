@@ -38,6 +38,14 @@ public enum KeyPurpose: String, Sendable, Hashable, Codable, CaseIterable {
   case wrap
   /// Encrypts small data directly.
   case encrypt
+  /// Wraps content keys and unwraps none: a copy of the key, or its private half, is kept offline. Made by import
+  /// only, so that there is a copy.
+  case recovery
+
+  /// Whether a version in this state wraps or encrypts.
+  public func seals(in state: KeyState) -> Bool { state.wraps }
+  /// Whether a version in this state unwraps or decrypts.
+  public func opens(in state: KeyState) -> Bool { self != .recovery && state.unwraps }
 }
 
 /// Who keeps a version from being used against its state.

@@ -19,10 +19,17 @@ extension Session {
   }
 
   /// Unwraps under `old` and wraps under `new` inside the token, and gives the thumbprint of what came out, too.
+  ///
+  /// - Parameter unwraps: whether `new` can. If not, the thumbprint is that of what went in.
   package func rewrap(
-    _ wrapped: [UInt8], from old: UInt, to new: UInt
+    _ wrapped: [UInt8], from old: UInt, to new: UInt, unwraps: Bool
   ) throws(CallFailure) -> (wrapped: [UInt8], thumbprint: [UInt8]) {
     let object = try unwrapObject(wrapped, under: old, Self.sensitiveKey)
+    guard unwraps else {
+      return try withObject(object) { () throws(CallFailure) in
+        (try wrapObject(object, under: new), try thumbprint(of: object))
+      }
+    }
     let result = try withObject(object) { () throws(CallFailure) in try wrapObject(object, under: new) }
     let back = try unwrapObject(result, under: new, Self.sensitiveKey)
     let digest = try withObject(back) { () throws(CallFailure) in try thumbprint(of: back) }
