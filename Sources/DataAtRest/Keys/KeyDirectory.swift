@@ -39,6 +39,19 @@ final class KeyDirectory: Sendable {
     return version
   }
 
+  /// The version that the named provider wraps new data of `key` under.
+  func current(of key: KeyName, in provider: String, access: Access) async throws -> KeyVersion {
+    let found = try await find(access) { content in
+      content.versions.values.filter { $0.key == key && $0.provider == provider && $0.purpose == .wrap }.current
+    }
+    if let found { return found }
+    throw failure
+      ?? KMSError(
+        .keyNotFound, "provider \(provider) has no active version of key '\(key)' for wrapping",
+        advice: "Make one with 'strongroom key create \(key) --provider \(provider)'.", provider: provider,
+        key: key.description)
+  }
+
   /// The version that new data is wrapped under for recovery: the newest active one in any provider. A key for
   /// wrapping will do as well, as one in a second token.
   func recovery(of key: KeyName, access: Access) async throws -> KeyVersion {

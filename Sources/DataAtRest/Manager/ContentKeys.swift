@@ -123,7 +123,7 @@ extension DataAtRestManager {
       key: version.key.description)
   }
 
-  private func notOurs(_ message: EncryptMessage) -> KMSError {
+  func notOurs(_ message: EncryptMessage) -> KMSError {
     if let failure = directory.failure { return failure }
     let kids = message.recipients.map(\.kid.description).joined(separator: ", ")
     return KMSError(

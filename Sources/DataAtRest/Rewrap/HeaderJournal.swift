@@ -1,0 +1,96 @@
+internal import DurableFiles
+internal import Envelope
+internal import Glibc
+internal import KMSCore
+internal import SystemPackage
+
+/// What makes an in-place rewrite of a file's header safe: a file beside it that holds the old header and the new
+/// one, there from before the first byte is changed until the last is durable.
+///
+/// It appears whole or not at all, so whoever finds one can finish the rewrite.
+struct HeaderJournal {
+  let file: FilePath
+  private let path: FilePath
+
+  init(for file: FilePath) {
+    self.file = file
+    path = file.removingLastComponent().appending(".\(file.lastComponent?.string ?? "")\(Self.suffix)")
+  }
+
+  private static let suffix = ".rewrap-journal"
+
+  static func isJournal(_ name: FilePath.Component) -> Bool {
+    name.string.hasPrefix(".") && name.string.hasSuffix(suffix)
+  }
+
+  var exists: Bool { (try? FileStatus(path, followingLinks: false)) != nil }
+
+  /// Puts `new` in the place of `old` at the file's beginning; both have the same length.
+  func rewrite(from old: [UInt8], to new: [UInt8]) throws {
+    try withFile { target in
+      guard try target.readFully(upTo: old.count) == old else { throw HeaderJournal.changedMeanwhile(file) }
+      let journal = try AtomicFile(path, replacing: false)
+      try journal.write(old + new)
+      try journal.commit()
+      try apply(new, to: target)
+    }
+  }
+
+  /// Finishes what a run that was cut off has begun. Nothing happens where there is no journal.
+  ///
+  /// - Returns: whether there was one.
+  @discardableResult
+  func finish() throws -> Bool {
+    guard exists else { return false }
+    try withFile { target in
+      guard exists else { return }  // finished by another process while this one waited for the lock
+      let both = try readFile(path, limit: 2 * FileHeader.largestSize)
+      let (old, new) = (both.prefix(both.count / 2), both.suffix(both.count / 2))
+      let current = try target.readFully(upTo: new.count)
+      let isOurs = current.count == new.count && zip(current, zip(old, new)).allSatisfy { $0 == $1.0 || $0 == $1.1 }
+      if isOurs { return try apply(Array(new), to: target) }
+      // The file was replaced by a whole one since: the journal is of the past.
+      guard (try? FileHeader(startOf: current)) != nil else {
+        throw KMSError(
+          .malformedEnvelope, "\(file) is neither as it was nor as it was to become when a rewrap in place was cut off",
+          advice: "Take a good copy of it, then remove \(path).")
+      }
+      try remove()
+    }
+    return true
+  }
+
+  private func apply(_ new: [UInt8], to target: FileDescriptor) throws {
+    try FileFailure.mapping("write", file) {
+      try writeAll(new, to: target, at: 0)
+      try sync(target)
+    }
+    try remove()
+  }
+
+  private func remove() throws {
+    guard unsafe unlink(path.string) == 0 || errno == ENOENT else {  // a Swift string, for the call only
+      throw FileFailure.error("remove", path, Errno(rawValue: errno))
+    }
+    try syncFolder(of: path)
+  }
+
+  /// One process at a time works on the file.
+  private func withFile(_ body: (FileDescriptor) throws -> Void) throws {
+    try FileFailure.mapping("open", file) {
+      let target = try FileDescriptor.open(file, .readWrite, options: [.closeOnExec, .noFollow])
+      try target.closeAfter {
+        while flock(target.rawValue, LOCK_EX) != 0 {
+          guard errno == EINTR else { throw Errno(rawValue: errno) }
+        }
+        try body(target)
+      }
+    }
+  }
+
+  static func changedMeanwhile(_ file: FilePath) -> KMSError {
+    KMSError(
+      .fileFailed, "\(file) was changed by somebody else while it was rewrapped",
+      advice: "It was left as it is; run the command again.")
+  }
+}
