@@ -27,6 +27,7 @@ let package = Package(
   products: [
     .library(name: "Strongroom", targets: ["Strongroom"]),
     .library(name: "KMSCore", targets: ["KMSCore"]),
+    .library(name: "RewrapSources", targets: ["RewrapSources"]),
     .library(name: "KMSTesting", targets: ["KMSTesting"]),
     .executable(name: "strongroom", targets: ["StrongroomCommand"]),
   ],
@@ -38,6 +39,7 @@ let package = Package(
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
     .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
+    .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
   ],
   targets: [
@@ -63,6 +65,13 @@ let package = Package(
     library("AccessLog", ["KMSCore", "DurableFiles", system]),
     library("DataAtRest", ["KMSCore", "Envelope", "AccessLog", "CryptoPrimitives", "DurableFiles", system]),
 
+    // Tables that hold envelopes, for bulk operations
+    library(
+      "RewrapSources",
+      [
+        "KMSCore", "Envelope", "DataAtRest", "DurableFiles", system, .product(name: "GRDB", package: "GRDB.swift"),
+      ]),
+
     // Assembly
     library(
       "Strongroom",
@@ -74,7 +83,7 @@ let package = Package(
     .executableTarget(
       name: "StrongroomCommand",
       dependencies: [
-        "Strongroom", "KMSCore", "DataAtRest", "Envelope", "AccessLog", "DurableFiles", system,
+        "Strongroom", "KMSCore", "DataAtRest", "Envelope", "AccessLog", "DurableFiles", "RewrapSources", system,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict),

@@ -69,7 +69,7 @@ struct ManagerTests {
     let sealed = try await manager.encrypt("value")
     #expect(try EncryptMessage(parsing: sealed, as: .field).recipients.count == 2)
     try await manager.setState(.deactivated, of: version.id, reason: "test")
-    try await manager.setState(.destroyed, of: version.id, reason: "test")
+    try await manager.destroy(version.id, justifiedBy: .dataLossAccepted(version.key), reason: "test")
     #expect(try await manager.decryptString(sealed) == "value")
   }
 

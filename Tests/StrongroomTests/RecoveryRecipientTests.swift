@@ -53,7 +53,7 @@ struct RecoveryRecipientTests {
     let version = try await manager.createKey(try key)
     let sealed = try await manager.encrypt("value")
     try await manager.setState(.deactivated, of: version.id, reason: "test")
-    try await manager.setState(.destroyed, of: version.id, reason: "test")
+    try await manager.destroy(version.id, justifiedBy: .dataLossAccepted(version.key), reason: "test")
     #expect(try await failure { _ = try await manager.decrypt(sealed) }.code == .notOurs)
   }
 

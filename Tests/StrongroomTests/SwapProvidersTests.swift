@@ -53,7 +53,7 @@ struct SwapProvidersTests {
       #expect(try opened.content == file.content)
 
       // A rewrapped envelope no longer needs the version before.
-      try await manager.setState(.destroyed, of: first.id, reason: "test")
+      try await manager.destroy(first.id, justifiedBy: .dataLossAccepted(first.key), reason: "test")
       #expect(try await manager.decrypt(rewrapped, context: context) == plaintext)
       await #expect(throws: KMSError.self) { try await manager.decrypt(sealed, context: context) }
       await manager.close()

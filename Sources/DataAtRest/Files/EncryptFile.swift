@@ -42,14 +42,9 @@ extension DataAtRestManager {
         return
       }
       let contentKey = ContentKey.random(for: .fileBody)
-      let cek = SecretBytes.random(count: 32)
-      let recipients = try await recipients(
-        for: cek, key: key ?? config.kmsKeyID, context: context, access: access, event: &event)
-      let plaintext = contentKey.encoded()
-      let keyBlob = try plaintext.withBytes { span in
-        try EncryptMessage.seal(span, as: .keyBlob, context: context, cek: cek, recipients: recipients)
-      }
-      let header = try FileHeader(keyBlob: keyBlob).encoded()
+      let header = try await makeHeader(
+        for: contentKey, key: key ?? config.kmsKeyID, context: context, access: access, event: &event
+      ).encoded()
       let held = Held(contentKey)
       try await fileJob { checkCancellation in
         try source.reading { input in
@@ -63,6 +58,20 @@ extension DataAtRestManager {
         }
       }
     }
+  }
+
+  /// A header that holds `contentKey`, wrapped for the current recipients.
+  func makeHeader(
+    for contentKey: borrowing ContentKey, key: KeyName, context: EncryptionContext,
+    size: Int = FileHeader.defaultSize, access: Access, event: inout AccessEvent
+  ) async throws -> FileHeader {
+    let cek = SecretBytes.random(count: 32)
+    let recipients = try await recipients(for: cek, key: key, context: context, access: access, event: &event)
+    let plaintext = contentKey.encoded()
+    let keyBlob = try plaintext.withBytes { span in
+      try EncryptMessage.seal(span, as: .keyBlob, context: context, cek: cek, recipients: recipients)
+    }
+    return try FileHeader(keyBlob: keyBlob, size: size)
   }
 
   /// Opens a file. Each segment is authenticated before it is written; a file output appears only when all were.

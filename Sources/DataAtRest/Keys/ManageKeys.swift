@@ -37,6 +37,11 @@ extension DataAtRestManager {
     _ state: KeyState, of id: KeyVersionID, reason: String, principal: String? = nil
   ) async throws -> KeyVersion {
     let access = Access(principal: principal)
+    guard state != .destroyed else {
+      throw KMSError(
+        .invalidInput, "a key version is not destroyed by a change of its state",
+        advice: "Use 'destroy', which asks for a census or a word that data may be lost.")
+    }
     guard let version = try await directory.version(id, access: access) else {
       throw directory.failure
         ?? KMSError(.keyNotFound, "there is no key version \(id)", advice: "'strongroom key list' shows them.")

@@ -62,6 +62,29 @@ public enum FileStream {
     }
   }
 
+  /// Opens each segment of the body that `source` stands before, and seals it under another key: a new body of the
+  /// same length.
+  ///
+  /// - Throws: as ``open(from:to:key:context:progress:)``.
+  public static func reseal(
+    from source: FileDescriptor, _ oldKey: borrowing ContentKey, to target: FileDescriptor,
+    _ newKey: borrowing ContentKey, context: EncryptionContext, progress: (Int) throws -> Void
+  ) throws {
+    let old = try FileBody(key: oldKey, context: context, head: source.readFully(upTo: FileBody.headSize))
+    let new = try FileBody(key: newKey, context: context)
+    _ = try target.writeAll(new.head)
+    try forEachSegment(of: source, size: FileBody.sealedSize) { sealed, index, isLast in
+      let plaintext = try [UInt8](capacity: max(0, sealed.count - 16)) { output in
+        try old.open(sealed.span, segment: index, isLast: isLast, into: &output)
+      }
+      let resealed = try [UInt8](capacity: plaintext.count + 16) { output in
+        try new.seal(plaintext.span, segment: index, isLast: isLast, into: &output)
+      }
+      _ = try target.writeAll(resealed)
+      try progress(plaintext.count)
+    }
+  }
+
   /// Cuts a stream into segments. A segment is the last when nothing follows it, so one is read ahead.
   private static func forEachSegment(
     of source: FileDescriptor, size: (Int) -> Int,

@@ -1,6 +1,7 @@
 import ArgumentParser
 import DurableFiles
 import Glibc
+import RewrapSources
 import Strongroom
 import SystemPackage
 

@@ -1,5 +1,6 @@
 import ArgumentParser
 import DurableFiles
+import RewrapSources
 import Strongroom
 import SystemPackage
 

@@ -1,5 +1,7 @@
 public import ArgumentParser
+import DurableFiles
 public import Strongroom
+import SystemPackage
 
 struct Key: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -120,25 +122,41 @@ struct Key: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Erase a version's key for good. What is wrapped under it alone can never be opened again.",
       discussion: """
-        EXAMPLE
+        EXAMPLES
+          strongroom key deactivate 0193…
+          strongroom rewrap /data
+          strongroom census /data --sign-off census.txt
+          strongroom key destroy 0193… --census census.txt
           strongroom key destroy 0193… --even-if-data-is-lost customer-pii
+
+        The census must have been taken after the version was deactivated, over
+        everything that there is, and have found nothing under it.
         """)
     @OptionGroup var change: StateChange
+    @Option(
+      name: .long,
+      help: ArgumentHelp("A census that was signed off and found nothing under the version.", valueName: "file"),
+      completion: .file())
+    var census: String?
     @Option(name: .long, help: ArgumentHelp("The key's name, to show that you mean it.", valueName: "name"))
-    var evenIfDataIsLost: String
+    var evenIfDataIsLost: String?
+
+    func validate() throws {
+      guard (census == nil) != (evenIfDataIsLost == nil) else {
+        throw ValidationError("Give --census FILE, or --even-if-data-is-lost NAME-OF-THE-KEY.")
+      }
+    }
 
     func run() async throws {
       let id = try KeyVersionID(parsing: change.version)
-      let version = try await change.suite.withManager { manager -> KeyVersion in
-        guard let version = try await manager.keyVersions().first(where: { $0.id == id }) else {
-          throw KMSError(.keyNotFound, "there is no key version \(id)", advice: "'strongroom key list' shows all.")
+      let justification: DestroyJustification =
+        if let census {
+          .census(try readFile(FilePath(census), limit: 64 << 20))
+        } else {
+          .dataLossAccepted(try KeyName(evenIfDataIsLost ?? ""))
         }
-        guard version.key.description == evenIfDataIsLost else {
-          throw KMSError(
-            .invalidInput, "version \(id) is of key '\(version.key)', not '\(evenIfDataIsLost.prefix(80))'",
-            advice: "Nothing was destroyed.")
-        }
-        return try await manager.setState(.destroyed, of: id, reason: change.reason)
+      let version = try await change.suite.withManager { manager in
+        try await manager.destroy(id, justifiedBy: justification, reason: change.reason)
       }
       print([version], json: change.format.json)
     }

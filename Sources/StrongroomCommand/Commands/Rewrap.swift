@@ -1,88 +1,117 @@
 import ArgumentParser
-import DurableFiles
 import Strongroom
-import SystemPackage
 
 struct Rewrap: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Wrap the content keys of envelopes under the current key versions; bodies stay as they are.",
     discussion: """
       EXAMPLES
-        strongroom rewrap backups/*.sealed
-        strongroom rewrap people.sealed.csv --column email --column card \\
-          --row-key id
+        strongroom rewrap backups/ --dry-run
+        strongroom rewrap backups/ archive.sealed
+        strongroom rewrap people.csv --column email --column card --row-key id
+        strongroom rewrap events.jsonl --column payload
+        strongroom rewrap shop.db --table people --column email --jobs 2
 
-      A rewrap does not revoke: an old copy still opens with the old key. After a
-      leak, decrypt and encrypt anew. Each file is replaced in one step; what
-      cannot be rewrapped is named, and the others go on.
+      Each file is replaced in one step, each batch of an SQLite table is one
+      transaction. What was cut off is finished by the same command again. What
+      cannot be rewrapped is left as it is and listed at the end.
+
+      REWRAP OR REENCRYPT
+        rewrap      after a rotation, before an old version is destroyed, after
+                    recovery keys have changed. It does not revoke: whoever has an
+                    old copy of the data can open it with the old key.
+        reencrypt   after a KEK or a content key may have leaked: new content
+                    keys, new bodies. It needs the same --context as encrypt.
       """)
 
   @OptionGroup var suite: SuiteOptions
-  @OptionGroup var context: ContextOptions
-  @OptionGroup var table: TableOptions
-  @OptionGroup var format: JSONOption
-  @Argument(help: "Encrypted files, or CSV tables with --column.", completion: .file()) var inputs: [String]
+  @OptionGroup var bulk: BulkArguments
+
+  @Flag(
+    name: .long,
+    help: "Overwrite a file's header where it is, under a journal, instead of replacing the file: for huge files.")
+  var inPlace = false
 
   func run() async throws {
-    var (changed, current) = (0, 0)
-    var failures: [(input: String, error: KMSError)] = []
-    try await suite.withManager { manager in
-      for input in inputs {
-        do {
-          if try await rewrap(input, manager) { changed += 1 } else { current += 1 }
-        } catch let error as KMSError where error.code != .accessLogUnavailable {
-          failures.append((input, error))
+    let report = try await suite.withManager { manager in
+      try await bulk.run("rewrapping", replacement: inPlace ? .inPlace : .atomic) {
+        source, options, bar in
+        try await manager.rewrap(&source, with: options) { bar.add($0, fraction: $1) }
+      }
+    }
+    try bulk.print(report, done: "rewrapped")
+  }
+}
+
+struct Reencrypt: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Encrypt envelopes anew, with new content keys and bodies, after a leak.",
+    discussion: """
+      EXAMPLES
+        strongroom reencrypt letter.sealed --context path=letter.txt
+        strongroom reencrypt people.csv --column email --row-key id --key clean
+
+      For the case that a KEK or a content key may have leaked: mark the version
+      with 'key compromise', rotate, then reencrypt. After a planned rotation,
+      'rewrap' is enough and much faster. A copy that somebody kept opens with
+      what leaked, whatever is done here.
+
+      --context must be as for encrypt. Files are replaced in one step each.
+      """)
+
+  @OptionGroup var suite: SuiteOptions
+  @OptionGroup var bulk: BulkArguments
+
+  @Option(name: .long, help: "Key to encrypt under, instead of each envelope's own.")
+  var key: String?
+
+  func run() async throws {
+    let key = try key.map { try KeyName($0) }
+    let report = try await suite.withManager { manager in
+      try await bulk.run("reencrypting") { source, options, bar in
+        try await manager.reencrypt(&source, key: key, with: options) { bar.add($0, fraction: $1) }
+      }
+    }
+    try bulk.print(report, done: "reencrypted")
+  }
+}
+
+struct Migrate: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Move envelopes from one provider's keys to another's; bodies stay as they are.",
+    discussion: """
+      EXAMPLE
+        strongroom migrate --from laptop --to hsm backups/
+
+      Both providers must be configured. Keys that the new one lacks are made in
+      it, under the same names. Set 'provider' to the new one first, so that no
+      new data goes under the old one's keys. When nothing failed here and in
+      any other place with data, the old provider can leave the configuration:
+      'strongroom census' shows whether anything still needs it.
+      """)
+
+  @OptionGroup var suite: SuiteOptions
+  @OptionGroup var bulk: BulkArguments
+
+  @Option(name: .long, help: ArgumentHelp("Provider that the data leaves.", valueName: "provider"))
+  var from: String
+
+  @Option(name: .long, help: ArgumentHelp("Provider that it moves to.", valueName: "provider"))
+  var to: String
+
+  func run() async throws {
+    let report = try await suite.withManager { manager in
+      if !bulk.dryRun {
+        for version in try await manager.makeMissingKeys(of: from, in: to) where !bulk.format.json {
+          Terminal.print("made key '\(version.key)' in \(to): version \(version.id)")
+        }
+      }
+      return try await bulk.run("migrating") { source, options, bar in
+        try await manager.rewrap(&source, for: .provider(to, leaving: from), with: options) {
+          bar.add($0, fraction: $1)
         }
       }
     }
-    if format.json {
-      let failed = failures.map { failure -> JSONValue in
-        .object([("file", .string(failure.input)), ("error", .string(failure.error.description))])
-      }
-      Terminal.print(
-        JSONValue.object([
-          ("rewrapped", .integer(Int64(changed))), ("current_already", .integer(Int64(current))),
-          ("failed", .array(failed)),
-        ]).text)
-    } else {
-      Terminal.print("\(changed) rewrapped, \(current) current already, \(failures.count) failed")
-    }
-    for failure in failures { Terminal.note("strongroom: \(failure.input): \(failure.error)") }
-    if let first = failures.first { throw ExitCode(ExitStatus(first.error.code).rawValue) }
-  }
-
-  private func rewrap(_ input: String, _ manager: DataAtRestManager) async throws -> Bool {
-    let path = FilePath(input)
-    if table.isUsed {
-      var changed = false
-      try await table.rewrite(input, to: .path(path, replacing: true), context: context.pairs()) { value, context in
-        guard let new = try await manager.rewrap(Base64.decode(value), context: context) else { return value }
-        changed = true
-        return Base64.encode(new)
-      }
-      return changed
-    }
-    let start = try FileFailure.mapping("read", path) {
-      let descriptor = try FileDescriptor.open(path, .readOnly)
-      return try descriptor.closeAfter { try readAtMost(descriptor, 64) }
-    }
-    guard let kind = EnvelopeKind.detect(start) else {
-      throw KMSError(
-        .malformedEnvelope, start.isEmpty ? "the file is empty" : "this is no envelope",
-        advice: "Nothing was changed; for a table name its columns with --column.")
-    }
-    guard kind != .file else {
-      return try await manager.rewrapFile(path, context: context.value())
-    }
-    let message = try readFile(path, limit: DataAtRestManager.fieldLimit * 2)
-    guard let new = try await manager.rewrap(message, context: context.value()) else { return false }
-    try FileEndpoint.path(path, replacing: true).write(new)
-    return true
-  }
-
-  private func readAtMost(_ descriptor: FileDescriptor, _ count: Int) throws -> [UInt8] {
-    unsafe try [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in  // read() fills it
-      filled = unsafe try descriptor.read(into: UnsafeMutableRawBufferPointer(buffer))
-    }
+    try bulk.print(report, done: "migrated")
   }
 }

@@ -2,34 +2,42 @@ import KMSCore
 import Synchronization
 import SystemPackage
 
-/// A bar on standard error while a file is worked on; nothing when that is no terminal.
+/// A bar on standard error while something long is done; nothing when that is no terminal.
 final class ProgressBar: Sendable {
+  /// What is counted.
+  enum Unit { case bytes, items }
+
   private struct State {
     var done = 0
     var drawn: ContinuousClock.Instant?
   }
 
   private let label: String
-  /// Bytes to do; nil when nobody knows, as with a pipe.
+  /// How many there are; nil when nobody knows, as with a pipe.
   private let total: Int?
+  private let unit: Unit
   private let start = ContinuousClock.now
   private let state = Mutex(State())
 
-  init(_ label: String, total: Int?) {
+  init(_ label: String, total: Int?, unit: Unit = .bytes) {
     self.label = label
     self.total = total
+    self.unit = unit
   }
 
-  func add(_ bytes: Int) {
+  func add(_ count: Int) { add(count, fraction: nil) }
+
+  /// - Parameter fraction: the share that is done by now, where that is not told by the total.
+  func add(_ count: Int, fraction: Double?) {
     guard Terminal.errorsAreTerminal else { return }
     let now = ContinuousClock.now
     let line: String? = state.withLock { state in
-      state.done += bytes
+      state.done += count
       guard now - start > .milliseconds(300), state.drawn.map({ now - $0 > .milliseconds(100) }) ?? true else {
         return nil
       }
       state.drawn = now
-      return text(done: state.done, elapsed: now - start)
+      return text(done: state.done, fraction: fraction, elapsed: now - start)
     }
     if let line { Terminal.status(line) }
   }
@@ -38,16 +46,17 @@ final class ProgressBar: Sendable {
     if state.withLock({ $0.drawn != nil }) { Terminal.status("") }
   }
 
-  private func text(done: Int, elapsed: Duration) -> String {
-    let seconds = elapsed / .seconds(1)
-    let rate = Double(done) / max(seconds, 0.001)
-    guard let total, total > 0 else { return "\(label)  \(size(done))  \(size(Int(rate)))/s" }
-    let share = min(1, Double(done) / Double(total))
-    let filled = Int(share * 30)
+  private func text(done: Int, fraction: Double?, elapsed: Duration) -> String {
+    let seconds = max(elapsed / .seconds(1), 0.001)
+    let rate = Int(Double(done) / seconds)
+    let counts = unit == .bytes ? "\(size(done))  \(size(rate))/s" : "\(done)  \(rate)/s"
+    guard let share = fraction ?? total.map({ $0 > 0 ? Double(done) / Double($0) : 1 }) else {
+      return "\(label)  \(counts)"
+    }
+    let filled = Int(min(1, share) * 30)
     let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: 30 - filled)
-    let left = Int(Double(total - done) / max(rate, 1))
-    return
-      "\(label)  \(bar) \(Int(share * 100)) %  \(size(done))  \(size(Int(rate)))/s  \(left / 60) min \(left % 60) s left"
+    let left = share > 0 ? Int(seconds * (1 - min(1, share)) / share) : 0
+    return "\(label)  \(bar) \(Int(min(1, share) * 100)) %  \(counts)  \(left / 60) min \(left % 60) s left"
   }
 }
 

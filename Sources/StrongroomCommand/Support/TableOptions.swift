@@ -1,5 +1,6 @@
 import ArgumentParser
 import DurableFiles
+import RewrapSources
 import Strongroom
 import SystemPackage
 
@@ -35,8 +36,8 @@ struct TableOptions: ParsableArguments {
     guard let header = try rows.next() else {
       throw KMSError(.invalidInput, "the table is empty", advice: "Its first row must name the columns.")
     }
-    let columns = try column.map { (name: $0, index: try index(of: $0, in: header)) }
-    let row = try rowKey.map { try index(of: $0, in: header) }
+    let columns = try column.map { (name: $0, index: try header.index(of: $0)) }
+    let row = try rowKey.map { try header.index(of: $0) }
     var output = header.flatMap(\.encoded)
     let bar = ProgressBar("rows", total: bytes.count)
     defer { bar.finish() }
@@ -55,14 +56,5 @@ struct TableOptions: ParsableArguments {
       bar.add(fields.reduce(0) { $0 + $1.value.count + 1 })
     }
     try destination.write(output)
-  }
-
-  private func index(of name: String, in header: [CSVField]) throws -> Int {
-    let names = header.map { String(decoding: $0.value, as: UTF8.self) }
-    guard let index = names.firstIndex(of: name) else {
-      throw KMSError(
-        .invalidInput, "the table has no column '\(name)'", advice: "It has: \(names.joined(separator: ", ")).")
-    }
-    return index
   }
 }

@@ -1,31 +1,31 @@
-import KMSCore
+internal import KMSCore
 
 /// One field of an RFC 4180 table, with what is needed to write it back byte for byte.
-struct CSVField {
+package struct CSVField {
   /// Without quotes, and doubled quotes as one.
-  var value: [UInt8]
-  let isQuoted: Bool
+  package var value: [UInt8]
+  package let isQuoted: Bool
   /// What ended it: a comma, a line end, or nothing at the end of the file.
-  let terminator: [UInt8]
+  package let terminator: [UInt8]
 
-  var endsRow: Bool { terminator != [0x2C] }
+  package var endsRow: Bool { terminator != [0x2C] }
 
-  var encoded: [UInt8] {
+  package var encoded: [UInt8] {
     guard isQuoted else { return value + terminator }
     return [0x22] + value.flatMap { $0 == 0x22 ? [0x22, 0x22] : [$0] } + [0x22] + terminator
   }
 }
 
 /// Reads rows of a table so that untouched fields are written back as they were.
-struct CSVRows {
+package struct CSVRows {
   private let bytes: [UInt8]
   private var position = 0
-  private(set) var line = 1
+  package private(set) var line = 1
 
-  init(_ bytes: [UInt8]) { self.bytes = bytes }
+  package init(_ bytes: [UInt8]) { self.bytes = bytes }
 
   /// The next row; nil at the end.
-  mutating func next() throws -> [CSVField]? {
+  package mutating func next() throws -> [CSVField]? {
     guard position < bytes.count else { return nil }
     var row: [CSVField] = []
     repeat { row.append(try field()) } while !(row.last?.endsRow ?? true)
