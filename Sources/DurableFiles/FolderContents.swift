@@ -22,3 +22,10 @@ package func folderContents(_ path: FilePath) throws -> [FilePath.Component] {
   }
   return names.sorted().compactMap { FilePath.Component($0) }
 }
+
+/// How many things that are no folders `path` holds, at any depth; 1 when it is none itself. What cannot be read
+/// counts for nothing.
+package func countFiles(_ path: FilePath) -> Int {
+  guard (try? FileStatus(path, followingLinks: false))?.isFolder == true else { return 1 }
+  return ((try? folderContents(path)) ?? []).reduce(0) { $0 + countFiles(path.appending($1)) }
+}

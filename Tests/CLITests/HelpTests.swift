@@ -5,7 +5,8 @@ import Testing
 struct HelpTests {
   static let commands = [
     "", "init", "doctor", "key", "key create", "key list", "key show", "key rotate", "key activate", "key deactivate",
-    "key suspend", "key compromise", "key destroy", "encrypt", "decrypt", "inspect", "rewrap", "log", "log show",
+    "key suspend", "key compromise", "key destroy", "encrypt", "decrypt", "inspect", "rewrap", "reencrypt", "migrate",
+    "census", "log", "log show",
     "report",
   ]
   /// Those that explain themselves by their subcommands or by one argument.

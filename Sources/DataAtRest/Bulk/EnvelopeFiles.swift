@@ -16,6 +16,9 @@ public struct EnvelopeFiles: RewrapSource {
   /// What is still to be looked at, the next one last.
   private var pending: [(path: FilePath, isNamed: Bool)]
   private var batch: [(path: FilePath, old: [UInt8])] = []
+  /// Files that were looked at, of all that there are; counted before the first is opened.
+  private var looked = 0
+  private var total: Int?
 
   private static let batchCount = 64
   private static let batchBytes = 4 << 20
@@ -30,9 +33,13 @@ public struct EnvelopeFiles: RewrapSource {
     self.replacement = replacement
   }
 
-  public let fractionDone: Double? = nil
+  public var fractionDone: Double? { total.map { $0 > 0 ? min(1, Double(looked) / Double($0)) : 1 } }
 
   public mutating func nextBatch() async throws -> [StoredEnvelope]? {
+    if total == nil {
+      let paths = pending.map(\.path)
+      total = try await fileJob { _ in paths.reduce(0) { $0 + countFiles($1) } }
+    }
     var reader = Reader(pending: pending, context: context, finishesJournals: replacement != nil)
     let (read, items, old) = try await fileJob { [reader] _ in
       var reader = reader
@@ -42,6 +49,7 @@ public struct EnvelopeFiles: RewrapSource {
     reader = read
     pending = reader.pending
     passedOver += reader.passedOver
+    looked += items.count + reader.passedOver
     batch = old
     return items.isEmpty && pending.isEmpty ? nil : items
   }

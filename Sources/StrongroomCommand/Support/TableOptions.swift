@@ -6,7 +6,8 @@ import SystemPackage
 
 /// Columns of a CSV table instead of a whole file.
 struct TableOptions: ParsableArguments {
-  @Option(name: .long, help: "Treat the file as CSV with a header, and only this column; may be given more than once.")
+  @Option(
+    name: .long, help: "Treat the file as a table with a header, and only this column; may be given more than once.")
   var column: [String] = []
 
   @Option(name: .long, help: "Column that names a row; bound into each value's context as 'row'.")
