@@ -34,7 +34,8 @@ let package = Package(
   traits: [
     .trait(name: "PKCS11", description: "Keys in a token behind PKCS#11 (needs p11-kit)."),
     .trait(name: "OpenSSL", description: "Keys in a PKCS#12 key store."),
-    .default(enabledTraits: ["PKCS11", "OpenSSL"]),
+    .trait(name: "SQLite", description: "Bulk operations on SQLite tables (needs libsqlite3)."),
+    .default(enabledTraits: ["PKCS11", "OpenSSL", "SQLite"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
@@ -69,7 +70,8 @@ let package = Package(
     library(
       "RewrapSources",
       [
-        "KMSCore", "Envelope", "DataAtRest", "DurableFiles", system, .product(name: "GRDB", package: "GRDB.swift"),
+        "KMSCore", "Envelope", "DataAtRest", "DurableFiles", system,
+        .product(name: "GRDB", package: "GRDB.swift", condition: .when(traits: ["SQLite"])),
       ]),
 
     // Assembly

@@ -4,9 +4,9 @@ public import KMSCore
 
 /// Why a key version may be erased for good.
 public enum DestroyJustification: Sendable {
-  /// A signed-off census (``DataAtRestManager/signOff(_:principal:)``), taken after the version was deactivated, that
-  /// found nothing under it.
-  case census([UInt8])
+  /// Signed-off censuses (``DataAtRestManager/signOff(_:principal:)``), at least one, each taken after the version was
+  /// deactivated, that found nothing under it. Together they should cover everything that there is.
+  case censuses([[UInt8]])
   /// What is under it alone may be lost. The key's name shows that it is meant.
   case dataLossAccepted(KeyName)
 }
@@ -33,11 +33,16 @@ extension DataAtRestManager {
           .invalidInput, "version \(id) is of key '\(version.key)', not '\(name)'", advice: "Nothing was destroyed.")
       }
       why = "even if data is lost: \(reason)"
-    case .census(let content):
-      let record = try await readCensus(content, principal: principal)
-      try check(record, allowsDestroying: version)
-      try await checkNotActivated(version, since: record)
-      why = "nothing under it in the census of \(record.taken) by \(record.principal): \(reason)"
+    case .censuses(let contents):
+      guard !contents.isEmpty else { throw CensusRecord.damaged("is missing") }
+      var taken: [String] = []
+      for content in contents {
+        let record = try await readCensus(content, principal: principal)
+        try check(record, allowsDestroying: version)
+        try await checkNotActivated(version, since: record)
+        taken.append("\(record.taken) by \(record.principal)")
+      }
+      why = "nothing under it in the census of \(taken.joined(separator: ", ")): \(reason)"
     }
     let provider = try providers.provider(version.provider, access: access, key: version.key, reason: why)
     let destroyed = try await provider.setState(.destroyed, of: id)

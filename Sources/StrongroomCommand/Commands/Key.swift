@@ -129,20 +129,22 @@ struct Key: AsyncParsableCommand {
           strongroom key destroy 0193… --census census.txt
           strongroom key destroy 0193… --even-if-data-is-lost customer-pii
 
-        The census must have been taken after the version was deactivated, over
-        everything that there is, and have found nothing under it.
+        The census must have been taken after the version was deactivated, and
+        have found nothing under it. Where data is in several places, give one
+        for each.
         """)
     @OptionGroup var change: StateChange
     @Option(
       name: .long,
-      help: ArgumentHelp("A census that was signed off and found nothing under the version.", valueName: "file"),
-      completion: .file())
-    var census: String?
+      help: ArgumentHelp(
+        "A census that was signed off and found nothing under the version; may be given more than once.",
+        valueName: "file"), completion: .file())
+    var census: [String] = []
     @Option(name: .long, help: ArgumentHelp("The key's name, to show that you mean it.", valueName: "name"))
     var evenIfDataIsLost: String?
 
     func validate() throws {
-      guard (census == nil) != (evenIfDataIsLost == nil) else {
+      guard census.isEmpty != (evenIfDataIsLost == nil) else {
         throw ValidationError("Give --census FILE, or --even-if-data-is-lost NAME-OF-THE-KEY.")
       }
     }
@@ -150,10 +152,10 @@ struct Key: AsyncParsableCommand {
     func run() async throws {
       let id = try KeyVersionID(parsing: change.version)
       let justification: DestroyJustification =
-        if let census {
-          .census(try readFile(FilePath(census), limit: 64 << 20))
+        if let evenIfDataIsLost {
+          .dataLossAccepted(try KeyName(evenIfDataIsLost))
         } else {
-          .dataLossAccepted(try KeyName(evenIfDataIsLost ?? ""))
+          .censuses(try census.map { try readFile(FilePath($0), limit: 64 << 20) })
         }
       let version = try await change.suite.withManager { manager in
         try await manager.destroy(id, justifiedBy: justification, reason: change.reason)

@@ -47,22 +47,30 @@ struct SourceOptions: ParsableArguments {
     let columns = TableColumns(table.column, rowKey: table.rowKey, context: try context.pairs())
     return try paths.map { path in
       let path = FilePath(path)
-      guard try !isDatabase(path) else {
-        guard let name = sqliteTable else {
-          throw KMSError(.invalidInput, "\(path) is an SQLite file", advice: "Name its table with --table.")
-        }
-        return SQLiteTable(path, table: name, columns: columns, isReadOnly: replacement == nil)
-      }
+      if try isDatabase(path) { return try database(path, columns, isReadOnly: replacement == nil) }
       let isJSON = ["jsonl", "ndjson", "json"].contains(path.extension ?? "")
       return TextTable(
         path, format: format ?? (isJSON ? .jsonl : .csv), columns: columns, isReadOnly: replacement == nil)
     }
   }
 
+  private func database(_ path: FilePath, _ columns: TableColumns, isReadOnly: Bool) throws -> any RewrapSource {
+    guard let name = sqliteTable else {
+      throw KMSError(.invalidInput, "\(path) is an SQLite file", advice: "Name its table with --table.")
+    }
+    #if SQLite
+      return SQLiteTable(path, table: name, columns: columns, isReadOnly: isReadOnly)
+    #else
+      throw KMSError(
+        .notSupported, "\(path) is an SQLite file, and this build knows none of them (table \(name))",
+        advice: "Build it with the package trait SQLite.")
+    #endif
+  }
+
   private func isDatabase(_ path: FilePath) throws -> Bool {
     try FileFailure.mapping("read", path) {
       let descriptor = try FileDescriptor.open(path, .readOnly)
-      return try descriptor.closeAfter { SQLiteTable.isDatabase(startingWith: try descriptor.readFully(upTo: 16)) }
+      return try descriptor.closeAfter { try descriptor.readFully(upTo: 16) == Array("SQLite format 3\0".utf8) }
     }
   }
 }
