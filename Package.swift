@@ -110,7 +110,7 @@ let package = Package(
       swiftSettings: strict),
     tests(
       "PKCS11ProviderTests",
-      ["KMSCore", "PKCS11Provider", "PKCS11SpyProbe", "PKCS11OpenCloseProbe", "TestSupport"]),
+      ["KMSCore", "PKCS11", "PKCS11Provider", "PKCS11SpyProbe", "PKCS11OpenCloseProbe", "TestSupport"]),
     .executableTarget(
       name: "KeyStoreWriter", dependencies: ["KMSCore", "OpenSSLProvider"], path: "Tests/KeyStoreWriter",
       swiftSettings: strict),

@@ -24,7 +24,7 @@ public final class InMemoryProvider: KMSProvider, KeyImporting, DirectEncrypting
 
   public func importKeyVersion(_ request: NewKeyVersion, material: borrowing SecretBytes) async throws -> KeyVersion {
     try begin("import-version")
-    try InputRules.checkKey(count: material.count)
+    try InputRules.checkKEK(material)
     return try insert(request, material.copy())
   }
 

@@ -82,6 +82,14 @@ extension ProviderContract {
       try await expect(.invalidInput, of: "16 bytes") {
         _ = try await provider.importKeyVersion(NewKeyVersion(key: KeyName("contract")), material: short)
       }
+      let zeros = secretBytes(from: 0, step: 0, count: 32)
+      try await expect(.invalidInput, of: "a key of zeros") {
+        _ = try await provider.importKeyVersion(NewKeyVersion(key: KeyName("contract-zero")), material: zeros)
+      }
+      let old = try KeyVersionID(parsing: "0193b7a2-5c00-7abc-8def-0123456789ab")
+      let back = try await provider.importKeyVersion(NewKeyVersion(key: KeyName("contract-id"), id: old), material: kek)
+      let listed = try await provider.keyVersions(of: back.key)
+      try require(listed.map(\.id) == [old] && listed == [back], "imported as \(old), it lists \(listed)")
       await provider.close()
     },
     Check("a recovery key comes by import only, wraps, and unwraps in no state") { factory in
@@ -176,8 +184,8 @@ extension ProviderContract {
 }
 
 /// So many bytes that count up from `first`.
-private func secretBytes(from first: UInt8, count: Int) -> SecretBytes {
+private func secretBytes(from first: UInt8, step: UInt8 = 1, count: Int) -> SecretBytes {
   SecretBytes(capacity: count) { output in
-    for i in 0..<count { output.append(first &+ UInt8(i)) }
+    for i in 0..<count { output.append(first &+ UInt8(i) &* step) }
   }
 }

@@ -58,6 +58,13 @@ extension ProviderContract {
       let secret = SecretBytes.random(count: 32)
       let wrapped = try await provider.wrap(secret, under: version.id, aad: contractAAD)
       try require(try await provider.gives(secret, for: wrapped, under: version.id), "it gives another key")
+      let newer = try await provider.createKeyVersion(NewKeyVersion(key: key))
+      let listed = try await provider.keyVersions(of: key)
+      try require(listed == [version, newer], "it lists \(listed), where the adopted one comes first")
+      _ = try await provider.setState(.deactivated, of: version.id)
+      _ = try await provider.setState(.destroyed, of: version.id)
+      let left = try await provider.keyVersions(of: key)
+      try require(left == [newer], "with the adopted one destroyed, it lists \(left)")
       await provider.close()
     },
     Check("keys and their states outlive a provider") { factory in

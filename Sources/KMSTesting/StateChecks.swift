@@ -29,20 +29,28 @@ extension ProviderContract {
     },
     Check("every step of the transition table works, and no other") { factory in
       let provider = try await factory.make()
-      for start in KeyState.allCases where start != .destroyed {
+      for start in KeyState.allCases {
         for next in KeyState.allCases {
           let version = try await provider.newVersion("contract-\(start.rawValue)-\(next.rawValue)")
+          if start == .destroyed { _ = try await provider.setState(.deactivated, of: version.id) }
           _ = try await provider.setState(start, of: version.id)
-          if start.mayBecome(next) {
+          if start == .destroyed {
+            try await expect(.keyNotFound, of: "destroyed to \(next)") {
+              _ = try await provider.setState(next, of: version.id)
+            }
+          } else if start.mayBecome(next) {
             let changed = try await provider.setState(next, of: version.id)
             try require(changed.state == next, "\(start) to \(next) gave \(changed.state)")
+            // Who keeps the state as well.
+            let listed = try await provider.keyVersions(of: version.key)
+            try require(listed == (next == .destroyed ? [] : [changed]), "\(changed) is listed as \(listed)")
           } else {
             try await expect(.illegalStateTransition, of: "\(start) to \(next)") {
               _ = try await provider.setState(next, of: version.id)
             }
           }
           let listed = try await provider.keyVersions(of: version.key).map(\.state)
-          let expected = start.mayBecome(next) ? next : start
+          let expected = start.mayBecome(next) && start != .destroyed ? next : start
           try require(listed == (expected == .destroyed ? [] : [expected]), "\(start) to \(next): listed as \(listed)")
         }
       }

@@ -54,7 +54,7 @@ public final class OpenSSLProvider: KMSProvider, KeyImporting, DirectEncrypting 
   }
 
   public func importKeyVersion(_ request: NewKeyVersion, material: borrowing SecretBytes) async throws -> KeyVersion {
-    try InputRules.checkKey(count: material.count)
+    try InputRules.checkKEK(material)
     let entry = entry(request, material.copy())
     return try writing("import-version") { try $0.insert(entry) }
   }

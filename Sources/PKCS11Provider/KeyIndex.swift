@@ -2,7 +2,7 @@ internal import KMSCore
 internal import PKCS11
 
 /// Which key versions the token holds, and their handles: a search of the token takes milliseconds where it holds
-/// many keys, so it is not made for each call.
+/// many keys, so it is not made for each call. Ours are the keys whose id the suite made, and those that it adopted.
 struct KeyIndex: Sendable {
   struct Entry: Sendable {
     let version: KeyVersion
@@ -24,6 +24,7 @@ struct KeyIndex: Sendable {
       if let other = records[record.id], other.state.strictness >= record.state.strictness { continue }
       records[record.id] = record
     }
+    let adopted = try session.adoptions()
     var labels: [KeyVersionID: [String]] = [:]
     for handle in try session.find(KeyTemplates.allKeys) {
       let values = try session.attributes(
@@ -31,9 +32,11 @@ struct KeyIndex: Sendable {
       guard let id = values[0].flatMap({ try? KeyVersionID($0) }) else { continue }
       let label = String(decoding: values[1] ?? [], as: UTF8.self)
       labels[id, default: []].append(label)
-      guard let name = try? KeyName(label), values[6] == [1], values[7] == [0] else { continue }
+      guard let name = adopted[id]?.key ?? (id.isUUIDv7 ? try? KeyName(label) : nil), values[6] == [1],
+        values[7] == [0]
+      else { continue }
       let flags = Flags(values[2...5].map { $0 == [1] })
-      guard let version = Self.version(id, name, flags, records[id], provider) else { continue }
+      guard let version = Self.version(id, name, flags, records[id], adopted[id], provider) else { continue }
       entries[id] = Entry(version: version, handle: handle)
     }
     // Also where the other key is none of ours: which of the two a call meets would be chance.
@@ -74,14 +77,17 @@ struct KeyIndex: Sendable {
   }
 
   private static func version(
-    _ id: KeyVersionID, _ name: KeyName, _ flags: Flags, _ record: StateRecord?, _ provider: String
+    _ id: KeyVersionID, _ name: KeyName, _ flags: Flags, _ record: StateRecord?, _ adoption: AdoptionRecord?,
+    _ provider: String
   ) -> KeyVersion? {
     // A key that could do both is none of ours: whoever holds a session could read out what it wraps.
     guard !((flags.wrap || flags.unwrap) && (flags.encrypt || flags.decrypt)) else { return nil }
     // Wrapping without unwrapping is a recovery key, or a change of state that is under way: the record tells.
     let byUse: KeyPurpose? =
       flags.unwrap ? .wrap : flags.encrypt || flags.decrypt ? .encrypt : flags.wrap ? .recovery : nil
-    guard let purpose = record?.purpose ?? byUse else { return nil }
+    guard let purpose = adoption?.purpose ?? record?.purpose ?? byUse,
+      byUse.map({ ($0 == .encrypt) == (purpose == .encrypt) }) ?? true
+    else { return nil }
     let byFlags: KeyState =
       flags.wrap || flags.encrypt ? .active : flags.unwrap || flags.decrypt ? .deactivated : .suspended
     let state = record?.state ?? byFlags

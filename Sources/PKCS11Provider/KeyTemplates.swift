@@ -11,6 +11,9 @@ enum KeyTemplates {
     (.objectClass, .number(secretKey)), (.keyType, .number(aes)), (.token, .flag(true)),
   ])
 
+  /// Every secret key on the token.
+  static let allSecretKeys = Template([(.objectClass, .number(secretKey)), (.token, .flag(true))])
+
   /// Any secret key with this id, whatever it is.
   static func withID(_ id: KeyVersionID) -> Template {
     Template([(.objectClass, .number(secretKey)), (.token, .flag(true)), (.id, .bytes(id.bytes))])

@@ -11,9 +11,9 @@ extension PKCS11Provider: KeyImporting {
   }
 
   public func importKeyVersion(_ request: NewKeyVersion, material: borrowing SecretBytes) async throws -> KeyVersion {
-    try InputRules.checkKey(count: material.count)
+    try InputRules.checkKEK(material)
     return try await make(request, "import-version", isImport: true) { session throws(CallFailure) in
-      try session.create(KeyTemplates.newKey(request, isImport: true), value: material)
+      try session.importKey(KeyTemplates.newKey(request, isImport: true), value: material)
     }
   }
 
@@ -31,10 +31,19 @@ extension PKCS11Provider: KeyImporting {
               .duplicateKeyVersion, "the token holds a key with the id \(request.id) already",
               advice: "Ids are never used twice; make a new one.", key: request.key.description))
         }
-        let key = try body(session)
+        // Left behind where a destruction was cut off: they are about another key.
+        try session.removeRecords(of: request.id)
+        // Only a record makes a key with another id than the suite's ours. Before the key: alone, it says nothing.
+        if !request.id.isUUIDv7 { _ = try session.create(AdoptionRecord(request).template) }
+        let key: UInt
+        do throws(CallFailure) { key = try body(session) } catch {
+          try? session.removeRecords(of: request.id)
+          throw error
+        }
         let values: [[UInt8]?]
         do throws(CallFailure) { values = try session.attributes(of: key, KeyTemplates.readBack) } catch {
           try? session.destroy(key)
+          try? session.removeRecords(of: request.id)
           throw error
         }
         do throws(KMSError) {
@@ -42,6 +51,7 @@ extension PKCS11Provider: KeyImporting {
           return .success(())
         } catch {
           let isGone = (try? session.destroy(key)) != nil
+          try? session.removeRecords(of: request.id)
           return .failure(isGone ? error : error.remaining(request.id))
         }
       }
@@ -100,21 +110,21 @@ extension Session {
     return isEnforced ? .token : .suite
   }
 
-  fileprivate func removeRecords(of id: KeyVersionID) throws(CallFailure) {
-    for handle in try find(StateRecord.named(id)) { try destroy(handle) }
+  func removeRecords(of id: KeyVersionID) throws(CallFailure) {
+    for template in [StateRecord.named(id), AdoptionRecord.named(id)] {
+      for handle in try find(template) { try destroy(handle) }
+    }
   }
 
   /// Whether the token took the flags, and says so when it is asked.
   private func setFlags(of key: UInt, _ purpose: KeyPurpose, _ state: KeyState) throws(CallFailure) -> Bool {
     let (forward, back): (AttributeType, AttributeType) = purpose == .encrypt ? (.encrypt, .decrypt) : (.wrap, .unwrap)
     let wanted = [(forward, purpose.seals(in: state)), (back, purpose.opens(in: state))]
-    do throws(CallFailure) {
-      for (type, flag) in wanted { try set(type, to: flag, of: key) }
-      return try attributes(of: key, [forward, back]) == wanted.map { [$0.1 ? 1 : 0] }
-    } catch {
+    do throws(CallFailure) { for (type, flag) in wanted { try set(type, to: flag, of: key) } } catch {
       guard !error.returned.endsSession else { throw error }
-      return false
     }
+    // Whatever came of it: a key that cannot be changed may be right as it is.
+    return try attributes(of: key, [forward, back]) == wanted.map { [$0.1 ? 1 : 0] }
   }
 }
 

@@ -10,27 +10,16 @@ struct StateRecord {
   /// Whether the flags say the same as far as they can, so that the token itself refuses.
   let isEnforcedByToken: Bool
 
-  private static let dataObject = UInt(0)  // CKO_DATA
   private static let application = Array("strongroom".utf8)
 
-  static let all = Template([
-    (.objectClass, .number(dataObject)), (.token, .flag(true)), (.application, .bytes(application)),
-  ])
+  static let all = Template(DataObject.attributes(application))
 
-  static func named(_ id: KeyVersionID) -> Template {
-    Template([
-      (.objectClass, .number(dataObject)), (.token, .flag(true)), (.application, .bytes(application)),
-      (.label, .bytes(Array(id.description.utf8))),
-    ])
-  }
+  static func named(_ id: KeyVersionID) -> Template { Template(DataObject.attributes(application, label: id)) }
 
   var template: Template {
-    let text = "state=\(state.rawValue) purpose=\(purpose.rawValue) token=\(isEnforcedByToken)"
-    return Template([
-      (.objectClass, .number(Self.dataObject)), (.token, .flag(true)), (.isPrivate, .flag(true)),
-      (.application, .bytes(Self.application)), (.label, .bytes(Array(id.description.utf8))),
-      (.value, .bytes(Array(text.utf8))),
-    ])
+    Template(
+      DataObject.attributes(Self.application, label: id)
+        + DataObject.content("state=\(state.rawValue) purpose=\(purpose.rawValue) token=\(isEnforcedByToken)"))
   }
 
   init(id: KeyVersionID, state: KeyState, purpose: KeyPurpose, isEnforcedByToken: Bool) {
@@ -42,15 +31,8 @@ struct StateRecord {
 
   /// From CKA_LABEL and CKA_VALUE; nil for somebody else's object.
   init?(label: [UInt8]?, value: [UInt8]?) {
-    guard let label, let value, let id = try? KeyVersionID(parsing: String(decoding: label, as: UTF8.self)) else {
-      return nil
-    }
-    var fields: [Substring: String] = [:]
-    for field in String(decoding: value, as: UTF8.self).split(separator: " ") {
-      let sides = field.split(separator: "=", maxSplits: 1)
-      if sides.count == 2 { fields[sides[0]] = String(sides[1]) }
-    }
-    guard let state = fields["state"].flatMap({ KeyState(rawValue: $0) }),
+    let fields = DataObject.fields(value)
+    guard let id = DataObject.id(label), let state = fields["state"].flatMap({ KeyState(rawValue: $0) }),
       let purpose = fields["purpose"].flatMap({ KeyPurpose(rawValue: $0) })
     else { return nil }
     self.init(id: id, state: state, purpose: purpose, isEnforcedByToken: fields["token"] == "true")

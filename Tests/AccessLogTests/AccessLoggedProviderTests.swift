@@ -111,6 +111,10 @@ import Testing
     await #expect(throws: KMSError(.notSupported, "")) {
       try await provider.importKeyVersion(NewKeyVersion(key: pii), material: SecretBytes.random(count: 32))
     }
+    await #expect(throws: KMSError(.notSupported, "")) { _ = try await provider.adoptableKeys() }
+    await #expect(throws: KMSError(.notSupported, "")) {
+      try await provider.adoptKey(NewKeyVersion(key: pii, id: id), restricting: false)
+    }
     await #expect(throws: KMSError(.notSupported, "")) {
       try await provider.encrypt([1, 2, 3].span, under: id, aad: [1])
     }
@@ -118,7 +122,10 @@ import Testing
       _ = try await provider.decrypt(DirectCiphertext(iv: [], bytes: []), under: id, aad: [1])
     }
     let outcomes = recorder.events.filter { $0.phase == .outcome }
-    #expect(outcomes.map(\.operation) == [.rewrap, .importVersion, .directEncrypt, .directDecrypt])
+    #expect(
+      outcomes.map(\.operation) == [
+        .rewrap, .importVersion, .listAdoptable, .adoptVersion, .directEncrypt, .directDecrypt,
+      ])
     #expect(outcomes.allSatisfy { $0.errorCode == .notSupported })
   }
 

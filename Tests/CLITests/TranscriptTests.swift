@@ -16,6 +16,12 @@ struct TranscriptTests {
 
   private func play(_ transcript: Transcript) async throws {
     if transcript.needs.contains("softhsm"), Workspace.module == nil { try Test.cancel("SoftHSM is not installed") }
+    for need in transcript.needs.subtracting(["softhsm", "root"]) {
+      let isThere = ["/usr/bin/", "/usr/local/bin/"].contains {
+        FileManager.default.isExecutableFile(atPath: $0 + need)
+      }
+      if !isThere { try Test.cancel("\(need) is not installed") }
+    }
     if transcript.needs.contains("root"), getuid() != 0 { try Test.cancel("only root may mount a file system") }
     let workspace = try Workspace()
     defer { workspace.remove() }

@@ -3,7 +3,7 @@ import Strongroom
 import Synchronization
 
 /// Keys in memory, with every call noted in the words of the access log.
-final class CountingProvider: KMSProvider, DirectEncrypting {
+final class CountingProvider: KMSProvider, KeyImporting, KeyAdopting, DirectEncrypting {
   private let base: InMemoryProvider
   private let noted = Mutex<[AccessEvent.Operation]>([])
   var identity: ProviderIdentity { base.identity }
@@ -21,6 +21,17 @@ final class CountingProvider: KMSProvider, DirectEncrypting {
   }
   func createKeyVersion(_ request: NewKeyVersion) async throws -> KeyVersion {
     try await note(.createVersion).createKeyVersion(request)
+  }
+  func importKeyVersion(_ request: NewKeyVersion, material: borrowing SecretBytes) async throws -> KeyVersion {
+    try await note(.importVersion).importKeyVersion(request, material: material)
+  }
+  /// There is one key of somebody else's, whatever its id.
+  func adoptableKeys() async throws -> [AdoptionCandidate] {
+    _ = note(.listAdoptable)
+    return [AdoptionCandidate(id: nil, label: "somebody's", purpose: .wrap, obstacles: [], warnings: [])]
+  }
+  func adoptKey(_ request: NewKeyVersion, restricting: Bool) async throws -> AdoptedKey {
+    AdoptedKey(version: try await note(.adoptVersion).createKeyVersion(request), warnings: ["somebody made it"])
   }
   func setState(_ state: KeyState, of id: KeyVersionID) async throws -> KeyVersion {
     try await note(.setState).setState(state, of: id)

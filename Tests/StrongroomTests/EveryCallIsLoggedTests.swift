@@ -43,11 +43,17 @@ struct EveryCallIsLoggedTests {
       try await manager.createKey(try KeyName("direct"), purpose: .encrypt)
       let direct = try await manager.encrypt("value", key: try KeyName("direct"))
       _ = try await manager.decrypt(direct)
+      let kek = SecretBytes.random(count: 32)
+      try await manager.importKeyVersion(kek, of: try KeyName("imported"))
+      #expect(try await manager.adoptableKeys().map(\.label) == ["somebody's"])
+      let adopted = try await manager.adoptKey(try KeyVersionID([7]), as: try KeyName("adopted"))
+      #expect(adopted.version.key.description == "adopted" && adopted.warnings == ["somebody made it"])
       await manager.close()
       #expect(provider.calls == logged)
       #expect(
         Set(provider.calls) == [
-          .listVersions, .createVersion, .setState, .wrap, .unwrap, .directEncrypt, .directDecrypt, .health, .close,
+          .listVersions, .createVersion, .importVersion, .listAdoptable, .adoptVersion, .setState, .wrap, .unwrap,
+          .directEncrypt, .directDecrypt, .health, .close,
         ])
     }
   }
@@ -65,6 +71,12 @@ struct EveryCallIsLoggedTests {
       let callsBefore = provider.calls
       recorder.refuse { _ in true }
       let operations: [(String, () async throws -> Void)] = [
+        ("adoptKey", { try await manager.adoptKey(try KeyVersionID([7]), as: try KeyName("second")) }),
+        ("adoptableKeys", { _ = try await manager.adoptableKeys() }),
+        (
+          "importKeyVersion",
+          { try await manager.importKeyVersion(SecretBytes.random(count: 32), of: try KeyName("second")) }
+        ),
         ("encrypt", { _ = try await manager.encrypt("value") }),
         ("decrypt", { _ = try await manager.decrypt(field) }),
         ("encryptFile", { try await manager.encryptFile(from: .path(plain), to: .path(other)) }),
@@ -90,7 +102,7 @@ struct EveryCallIsLoggedTests {
       #expect(manager.configuration.kmsKeyID.description == "default")
       // Nothing that changes keys was even begun.
       let added = Set(provider.calls.dropFirst(callsBefore.count))
-      #expect(added.isDisjoint(with: [.createVersion, .setState]))
+      #expect(added.isDisjoint(with: [.createVersion, .importVersion, .adoptVersion, .setState]))
       #expect(try sealed.content == sealedBefore)
       #expect(!other.isThere)
 
@@ -106,6 +118,11 @@ struct EveryCallIsLoggedTests {
     let version = try await manager.createKey(try key)
     for (operation, change) in [
       (AccessEvent.Operation.createVersion, { _ = try await manager.createKey(try KeyName("second")) }),
+      (.adoptVersion, { try await manager.adoptKey(try KeyVersionID([7]), as: try KeyName("second")) }),
+      (
+        .importVersion,
+        { try await manager.importKeyVersion(SecretBytes.random(count: 32), of: try KeyName("second")) }
+      ),
       (.createVersion, { _ = try await manager.rotate(try key, reason: "test") }),
       (.setState, { _ = try await manager.setState(.deactivated, of: version.id, reason: "test") }),
     ] as [(AccessEvent.Operation, () async throws -> Void)] {

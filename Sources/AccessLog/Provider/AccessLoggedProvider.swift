@@ -7,7 +7,7 @@ public import KMSCore
 /// intent before, and do nothing when that fails.
 ///
 /// It has every capability; one that the provider inside lacks fails with ``KMSError/Code/notSupported``.
-public struct AccessLoggedProvider: KMSProvider, KeyRewrapping, KeyImporting, DirectEncrypting {
+public struct AccessLoggedProvider: KMSProvider, KeyRewrapping, KeyImporting, KeyAdopting, DirectEncrypting {
   public let identity: ProviderIdentity
   private let base: any KMSProvider
   private let reporter: any AccessReporter
@@ -119,6 +119,24 @@ public struct AccessLoggedProvider: KMSProvider, KeyRewrapping, KeyImporting, Di
     } catch { throw await call.failed(error) }
     try await call.succeeded()
     return version
+  }
+
+  public func adoptableKeys() async throws -> [AdoptionCandidate] {
+    let base = base
+    return try await call(.listAdoptable, key: key).run {
+      guard let base = base as? any KeyAdopting else { throw Self.missing("adopt keys") }
+      return try await base.adoptableKeys()
+    }
+  }
+
+  public func adoptKey(_ request: NewKeyVersion, restricting: Bool) async throws -> AdoptedKey {
+    let base = base
+    return try await call(
+      .adoptVersion, key: request.key, version: request.id, reason: restricting ? "restricted to its purpose" : nil
+    ).announced().run {
+      guard let base = base as? any KeyAdopting else { throw Self.missing("adopt keys") }
+      return try await base.adoptKey(request, restricting: restricting)
+    }
   }
 
   public func encrypt(_ plaintext: Span<UInt8>, under id: KeyVersionID, aad: [UInt8]) async throws -> DirectCiphertext {

@@ -18,6 +18,10 @@ public struct AccessEvent: Sendable, Hashable {
     public static let createVersion = Self(rawValue: "create-version")
     /// A provider took a key version in.
     public static let importVersion = Self(rawValue: "import-version")
+    /// A provider listed keys that somebody else made.
+    public static let listAdoptable = Self(rawValue: "list-adoptable")
+    /// A provider took over a key that somebody else made.
+    public static let adoptVersion = Self(rawValue: "adopt-version")
     /// A version's state was changed; the reason says why.
     public static let setState = Self(rawValue: "set-state")
     /// A provider encrypted data itself.

@@ -2,7 +2,7 @@
 public protocol KeyImporting: KMSProvider {
   /// Stores 32 bytes as a KEK version under the request's id.
   ///
-  /// - Throws: ``KMSError/Code/duplicateKeyVersion``, ``KMSError/Code/invalidInput`` when not 32 bytes,
+  /// - Throws: ``KMSError/Code/duplicateKeyVersion``, ``KMSError/Code/invalidInput`` when not 32 bytes or all zero,
   ///   ``KMSError/Code/notSupported`` when the token refuses imports.
   func importKeyVersion(_ request: NewKeyVersion, material: borrowing SecretBytes) async throws -> KeyVersion
 }

@@ -55,6 +55,8 @@ extension KMSError.Code {
   public static let keyStateForbids = Self("key-state-forbids")
   /// The key's purpose does not allow this use.
   public static let keyPurposeForbids = Self("key-purpose-forbids")
+  /// A key that somebody else made is not one that the suite may use.
+  public static let keyNotAdoptable = Self("key-not-adoptable")
   /// Not in ``KeyState/successors``.
   public static let illegalStateTransition = Self("illegal-state-transition")
 

@@ -55,6 +55,18 @@ package enum InputRules {
     }
   }
 
+  /// - Throws: ``KMSError/Code/invalidInput`` unless it has 32 bytes that are not all zero. Says nothing else of them.
+  package static func checkKEK(_ material: borrowing SecretBytes) throws {
+    guard material.count == 32 else {
+      throw KMSError(
+        .invalidInput, "a KEK has 32 bytes, this one \(material.count)", advice: "Give an AES-256 key, 32 bytes.")
+    }
+    let isZero = material.equals(SecretBytes(copying: [UInt8](repeating: 0, count: 32).span))
+    guard !isZero else {
+      throw KMSError(.invalidInput, "the KEK is all zeros", advice: "Something went wrong where it was made or copied.")
+    }
+  }
+
   /// - Throws: ``KMSError/Code/notSupported``, ``KMSError/Code/doesNotOpen`` unless it is AES Key Wrap of 32 bytes.
   package static func checkKeyWrap(_ wrapped: WrappedKey) throws {
     guard wrapped.algorithm == .a256KW else {

@@ -30,6 +30,15 @@ package struct ReturnValue: Sendable, Hashable, CustomStringConvertible {
     ].contains(rawValue)
   }
 
+  /// From C_CreateObject with a key's value.
+  var meansNoImports: Bool {
+    [
+      CKR_ATTRIBUTE_READ_ONLY, CKR_ATTRIBUTE_TYPE_INVALID, CKR_ATTRIBUTE_VALUE_INVALID, CKR_TEMPLATE_INCOMPLETE,
+      CKR_TEMPLATE_INCONSISTENT, CKR_FUNCTION_NOT_SUPPORTED, CKR_FUNCTION_REJECTED, CKR_FUNCTION_FAILED,
+      CKR_ACTION_PROHIBITED,
+    ].contains(rawValue)
+  }
+
   private static let endingSession: Set<UInt> = [
     CKR_SESSION_HANDLE_INVALID, CKR_SESSION_CLOSED, CKR_DEVICE_ERROR, CKR_DEVICE_REMOVED, CKR_TOKEN_NOT_PRESENT,
     CKR_TOKEN_NOT_RECOGNIZED, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_USER_NOT_LOGGED_IN,
@@ -67,7 +76,7 @@ package struct ReturnValue: Sendable, Hashable, CustomStringConvertible {
     CKR_RANDOM_NO_RNG: "CKR_RANDOM_NO_RNG", CKR_BUFFER_TOO_SMALL: "CKR_BUFFER_TOO_SMALL",
     CKR_CRYPTOKI_NOT_INITIALIZED: "CKR_CRYPTOKI_NOT_INITIALIZED",
     CKR_CRYPTOKI_ALREADY_INITIALIZED: "CKR_CRYPTOKI_ALREADY_INITIALIZED",
-    CKR_FUNCTION_REJECTED: "CKR_FUNCTION_REJECTED",
+    CKR_FUNCTION_REJECTED: "CKR_FUNCTION_REJECTED", CKR_ACTION_PROHIBITED: "CKR_ACTION_PROHIBITED",
   ]
 }
 
@@ -75,6 +84,7 @@ package struct ReturnValue: Sendable, Hashable, CustomStringConvertible {
 package struct CallFailure: Error {
   package let function: String
   package let returned: ReturnValue
+  static let importing = "C_CreateObject (of a key from outside)"
 
   /// The same for a caller, with what to do.
   package var error: KMSError {
@@ -93,6 +103,11 @@ package struct CallFailure: Error {
         (.providerUnavailable, "the token is not there", "Plug it in, or check the HSM's connection.")
       case CKR_TOKEN_WRITE_PROTECTED, CKR_SESSION_READ_ONLY:
         (.accessDenied, "the token is write-protected", "Use a token that takes new keys.")
+      case _ where function == Self.importing:
+        (
+          .notSupported, "the token takes no key from outside",
+          "Make one in it with 'strongroom key create', or import into another provider."
+        )
       case CKR_FUNCTION_NOT_SUPPORTED, CKR_MECHANISM_INVALID:
         (.notSupported, "the token cannot do this", "'strongroom doctor' shows what it can do.")
       case _ where ["C_UnwrapKey", "C_Decrypt"].contains(function) && returned.meansBadCiphertext:

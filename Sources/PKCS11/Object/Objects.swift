@@ -83,6 +83,14 @@ extension Session {
     return object
   }
 
+  /// As above, for a key that is to stay: a token whose policy forbids it says so in one of many ways.
+  package func importKey(_ template: Template, value secret: borrowing SecretBytes) throws(CallFailure) -> UInt {
+    do throws(CallFailure) { return try create(template, value: secret) } catch {
+      throw error.returned.meansNoImports
+        ? CallFailure(function: CallFailure.importing, returned: error.returned) : error
+    }
+  }
+
   package func destroy(_ object: UInt) throws(CallFailure) {
     try check(functions.C_DestroyObject(handle, object), "C_DestroyObject")
   }

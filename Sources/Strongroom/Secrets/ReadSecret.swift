@@ -7,8 +7,14 @@ extension SecretSource {
   /// Sources that a configuration can name: `file:PATH`, `env:VARIABLE`, `credential:NAME` (systemd's
   /// LoadCredential), `prompt:` or `prompt:TEXT`.
   ///
+  /// - Parameters:
+  ///   - what: what is looked for, in errors and on the terminal.
+  ///   - isWhole: a file's bytes as they are, instead of its first line.
   /// - Throws: ``KMSError/Code/configurationInvalid`` for anything else, above all for a secret itself.
-  init(parsing text: String, folder: FilePath, environment: [String: String]) throws {
+  init(
+    parsing text: String, folder: FilePath, environment: [String: String], what: String = "PIN or passphrase",
+    isWhole: Bool = false
+  ) throws {
     let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
     // The text is not repeated in the error: it could be a secret.
     guard parts.count == 2, ["file", "env", "credential", "prompt"].contains(parts[0]) else {
@@ -20,10 +26,10 @@ extension SecretSource {
     self.init(description: text) {
       switch parts[0] {
       case "file":
-        return try fileSecret(folder.pushing(FilePath(Self.path(inFileSource: rest))))
-      case "env": return try environmentSecret(rest, environment)
-      case "credential": return try credentialSecret(rest, environment)
-      default: return try promptedSecret(rest.isEmpty ? "PIN or passphrase" : rest)
+        return try fileSecret(folder.pushing(FilePath(Self.path(inFileSource: rest))), what, isWhole: isWhole)
+      case "env": return try environmentSecret(rest, environment, what)
+      case "credential": return try credentialSecret(rest, environment, what, isWhole: isWhole)
+      default: return try promptedSecret(rest.isEmpty ? what : rest)
       }
     }
   }
@@ -36,52 +42,54 @@ extension SecretSource {
   }
 }
 
-private func fileSecret(_ path: FilePath) throws -> SecretBytes {
+private func fileSecret(_ path: FilePath, _ what: String, isWhole: Bool) throws -> SecretBytes {
   do {
     return try FileFailure.mapping("read", path) {
       let descriptor = try FileDescriptor.open(path, .readOnly, options: .closeOnExec)
       defer { try? descriptor.close() }
-      return try firstLine(of: descriptor)
+      return try secret(from: descriptor, untilLineEnd: !isWhole)
     }
   } catch let error as KMSError {
     throw KMSError(
-      .secretUnavailable, "the PIN or passphrase is not there: \(error.message)",
-      advice: "Put it into that file (one line, chmod 600), or name another source; 'strongroom init' makes one.")
+      .secretUnavailable, "the \(what) is not there: \(error.message)",
+      advice: "Put it into that file (chmod 600), or name another source.")
   }
 }
 
-/// Up to 1,024 bytes before the line's end, read into locked memory and nowhere else.
-private func firstLine(of descriptor: FileDescriptor) throws -> SecretBytes {
+/// Up to 1,024 bytes, read into locked memory and nowhere else.
+private func secret(from descriptor: FileDescriptor, untilLineEnd: Bool = true) throws -> SecretBytes {
   try SecretBytes(capacity: 1024) { output throws(any Error) in
     try unsafe output.withUnsafeMutableBufferPointer { buffer, count throws(any Error) in  // within its capacity
       while count < buffer.count {
         let next = unsafe UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[count...])
         // Byte by byte: a terminal or pipe may have more, which is somebody else's.
         let got = try unsafe descriptor.read(into: UnsafeMutableRawBufferPointer(rebasing: next[..<1]))
-        if unsafe got == 0 || next[0] == 0x0A { break }
+        if unsafe got == 0 || (untilLineEnd && next[0] == 0x0A) { break }
         count += 1
       }
-      if count > 0, unsafe buffer[count - 1] == 0x0D { count -= 1 }
+      if untilLineEnd, count > 0, unsafe buffer[count - 1] == 0x0D { count -= 1 }
     }
   }
 }
 
-private func environmentSecret(_ name: String, _ environment: [String: String]) throws -> SecretBytes {
+private func environmentSecret(_ name: String, _ environment: [String: String], _ what: String) throws -> SecretBytes {
   guard let value = environment[name] else {
     throw KMSError(
       .secretUnavailable, "the environment variable \(name) is not set",
-      advice: "Set it to the PIN or passphrase, or name another source.")
+      advice: "Set it to the \(what), or name another source.")
   }
   return SecretBytes(copying: Array(value.utf8).span)
 }
 
-private func credentialSecret(_ name: String, _ environment: [String: String]) throws -> SecretBytes {
+private func credentialSecret(
+  _ name: String, _ environment: [String: String], _ what: String, isWhole: Bool
+) throws -> SecretBytes {
   guard let folder = environment["CREDENTIALS_DIRECTORY"] else {
     throw KMSError(
       .secretUnavailable, "there are no systemd credentials here (CREDENTIALS_DIRECTORY is not set)",
       advice: "Run it from a unit with LoadCredential=\(name):…, or name another source.")
   }
-  return try fileSecret(FilePath(folder).appending(name))
+  return try fileSecret(FilePath(folder).appending(name), what, isWhole: isWhole)
 }
 
 /// Asks on the terminal itself, so that it works while standard input and output are in use. No echo.
@@ -101,5 +109,5 @@ private func promptedSecret(_ text: String) throws -> SecretBytes {
     _ = try? terminal.writeAll("\n".utf8)
   }
   try FileFailure.mapping("ask on", "/dev/tty") { _ = try terminal.writeAll("\(text): ".utf8) }
-  return try FileFailure.mapping("read", "/dev/tty") { try firstLine(of: terminal) }
+  return try FileFailure.mapping("read", "/dev/tty") { try secret(from: terminal) }
 }

@@ -5,9 +5,10 @@ import SystemPackage
 
 struct Key: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Make, list, rotate and retire keys.",
+    abstract: "Make, list, rotate, take in and retire keys.",
     subcommands: [
-      Create.self, List.self, Show.self, Rotate.self, Activate.self, Deactivate.self, Suspend.self, Compromise.self,
+      Create.self, Adopt.self, Import.self, List.self, Show.self, Rotate.self, Activate.self, Deactivate.self,
+      Suspend.self, Compromise.self,
       Destroy.self,
     ])
 

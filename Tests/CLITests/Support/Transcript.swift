@@ -4,7 +4,7 @@ import Testing
 /// A session with the command, as a person would note it down (Fixtures/transcripts):
 ///
 /// - `# …`: said to the reader.
-/// - `needs: softhsm`, `needs: root`: skipped where that is not there.
+/// - `needs: softhsm`, `needs: root`, `needs: PROGRAM`: skipped where that is not there.
 /// - `$ line`: run by bash in an empty folder. A line with `strongroom …` is checked for more: see
 ///   `TranscriptTests`.
 /// - `> text`: a line of its output; `*` stands for anything. Lines between those that are noted are free.
