@@ -37,7 +37,7 @@ struct TakeInKeysTests {
     #expect(try await !manager.isRotationDue(try key))
     let moved = try #require(try await manager.rewrap(sealed))
     #expect(try kid(of: moved) == new.id)
-    try await manager.setState(.destroyed, of: adopted.id, reason: "test")
+    try await manager.destroy(adopted.id, justifiedBy: .dataLossAccepted(try key), reason: "test")
     #expect(try await manager.decryptString(moved) == "value")
   }
 
