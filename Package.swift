@@ -60,6 +60,7 @@ let package = Package(
     library("OpenSSLProvider", ["KMSCore", "SoftwareKeys", "CryptoPrimitives", "COpenSSL", "DurableFiles", system]),
     library("SoftwareKeys", ["KMSCore", "CryptoPrimitives"]),
     library("InMemoryProvider", ["KMSCore", "SoftwareKeys"]),
+    library("PublicKeyProvider", ["KMSCore", "CryptoPrimitives", "DurableFiles", system]),
 
     // The middle: knows providers only as `any KMSProvider`
     library("Envelope", ["KMSCore", "CryptoPrimitives", system]),
@@ -78,7 +79,8 @@ let package = Package(
     library(
       "Strongroom",
       [
-        "KMSCore", "AccessLog", "DataAtRest", "InMemoryProvider", "DurableFiles", "Yams", system,
+        "KMSCore", "AccessLog", "DataAtRest", "InMemoryProvider", "PublicKeyProvider", "DurableFiles",
+        "Yams", system,
         .target(name: "PKCS11Provider", condition: onPKCS11),
         .target(name: "OpenSSLProvider", condition: onOpenSSL),
       ]),
@@ -126,6 +128,11 @@ let package = Package(
       swiftSettings: strict),
     tests("DurableFilesTests", ["DurableFiles", "KMSCore", system]),
     tests("StrongroomTests", ["Strongroom", "InMemoryProvider", "KMSTesting", "TestSupport", system]),
+    tests(
+      "RecoveryTests",
+      [
+        "Strongroom", "InMemoryProvider", "PublicKeyProvider", "OpenSSLProvider", "CryptoPrimitives", "TestSupport", system,
+      ]),
     tests("CLITests", ["StrongroomCommand", "QuickStart"]),
   ]
 )

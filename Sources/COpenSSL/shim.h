@@ -5,8 +5,11 @@
 #include <openssl/evp.h>
 #include <openssl/kdf.h>
 #include <openssl/params.h>
+#include <openssl/pem.h>
 #include <openssl/pkcs12.h>
 #include <openssl/rand.h>
+#include <openssl/rsa.h>
+#include <openssl/x509.h>
 
 /* Macros with casts, and OSSL_PARAM arrays, which Swift cannot build. */
 static const int EVP_CIPHER_CTX_FLAG_WRAP_ALLOW_ = EVP_CIPHER_CTX_FLAG_WRAP_ALLOW;
@@ -106,3 +109,50 @@ static inline strongroom_bags *strongroom_pkcs7_bags(PKCS7 *safe, const char *pa
 }
 
 static inline void OPENSSL_free_(void *memory) { OPENSSL_free(memory); }
+
+/* RSAES-OAEP (RFC 8017) with SHA-256 for hash and MGF1, and the empty label. */
+static inline EVP_PKEY_CTX *strongroom_oaep(EVP_PKEY *key, int encrypting) {
+    EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_pkey(NULL, key, NULL);
+    if (context != NULL && (encrypting ? EVP_PKEY_encrypt_init(context) : EVP_PKEY_decrypt_init(context)) > 0 &&
+        EVP_PKEY_CTX_set_rsa_padding(context, RSA_PKCS1_OAEP_PADDING) > 0 &&
+        EVP_PKEY_CTX_set_rsa_oaep_md(context, EVP_sha256()) > 0 &&
+        EVP_PKEY_CTX_set_rsa_mgf1_md(context, EVP_sha256()) > 0)
+        return context;
+    EVP_PKEY_CTX_free(context);
+    return NULL;
+}
+
+/* A private key from PEM; `passphrase` is NULL where there is none: then OpenSSL must not ask. */
+static inline int strongroom_no_passphrase(char *buffer, int size, int writing, void *user) { return -1; }
+struct strongroom_passphrase { const unsigned char *bytes; int count; };
+static inline int strongroom_given_passphrase(char *buffer, int size, int writing, void *user) {
+    const struct strongroom_passphrase *given = (const struct strongroom_passphrase *)user;
+    if (given->count > size) return -1;
+    for (int i = 0; i < given->count; i++) buffer[i] = (char)given->bytes[i];
+    return given->count;
+}
+static inline EVP_PKEY *strongroom_private_key(const unsigned char *pem, int size, const unsigned char *passphrase,
+                                               int passphrase_size) {
+    struct strongroom_passphrase given = {passphrase, passphrase_size};
+    BIO *source = BIO_new_mem_buf(pem, size);
+    if (source == NULL) return NULL;
+    EVP_PKEY *key = PEM_read_bio_PrivateKey(
+        source, NULL, passphrase == NULL ? strongroom_no_passphrase : strongroom_given_passphrase, &given);
+    BIO_free(source);
+    return key;
+}
+
+static inline EVP_PKEY *strongroom_public_key(const unsigned char *pem, int size) {
+    BIO *source = BIO_new_mem_buf(pem, size);
+    if (source == NULL) return NULL;
+    EVP_PKEY *key = PEM_read_bio_PUBKEY(source, NULL, strongroom_no_passphrase, NULL);
+    BIO_free(source);
+    return key;
+}
+
+static inline int strongroom_public_key_is_sound(EVP_PKEY *key) {
+    EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_pkey(NULL, key, NULL);
+    int sound = context != NULL && EVP_PKEY_public_check(context) == 1;
+    EVP_PKEY_CTX_free(context);
+    return sound;
+}

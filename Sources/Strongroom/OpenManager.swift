@@ -3,6 +3,7 @@
 @_exported public import Envelope
 internal import InMemoryProvider
 @_exported public import KMSCore
+internal import PublicKeyProvider
 
 #if OpenSSL
   internal import OpenSSLProvider
@@ -26,6 +27,7 @@ extension ProviderSettings {
   public func makeProvider() throws -> any KMSProvider {
     switch kind {
     case .memory: return InMemoryProvider(name: name)
+    case .publicKey(let pem, let key): return PublicKeyProvider(name: name, key: key, pem: pem)
     case .openSSL(let keystore, let passphrase):
       #if OpenSSL
         return OpenSSLProvider(OpenSSLConfiguration(name: name, keystore: keystore, passphrase: passphrase))

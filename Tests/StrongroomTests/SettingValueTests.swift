@@ -62,7 +62,7 @@ struct SettingValueTests {
   @Test(
     "providers",
     arguments: [
-      ("{ type: vault }", "pkcs11, openssl and memory"), ("{ max-sessions: 3 }", "type is missing"),
+      ("{ type: vault }", "pkcs11, openssl, public-key and memory"), ("{ max-sessions: 3 }", "type is missing"),
       ("{ type: openssl }", "keystore is missing"),
       ("{ type: openssl, keystore: a.p12 }", "passphrase-source is missing"), ("{ type: pkcs11 }", "uri is missing"),
       ("{ type: pkcs11, uri: \"pkcs11:token=a?module-path=/m.so\", max-sessions: 0 }", "1 to 1024"),

@@ -5,6 +5,8 @@ internal import KMSCore
 public struct FileHeader: Sendable, Hashable {
   /// 1,024 bytes.
   public static let defaultSize = 1024
+  /// What is left free at least when a file is made: for two more recipients by AES Key Wrap.
+  static let spareSize = 192
   /// Longer headers are refused.
   public static let largestSize = 65_536
 
@@ -26,6 +28,13 @@ public struct FileHeader: Sendable, Hashable {
     }
     self.keyBlob = keyBlob
     self.size = size
+  }
+
+  /// A header for a new file, of ``defaultSize``, or of a multiple where recipients by RSA need more.
+  public init(forNewFile keyBlob: EncryptMessage) throws {
+    let needed = 3 + keyBlob.encoded().count + Self.spareSize
+    try self.init(
+      keyBlob: keyBlob, size: (needed + Self.defaultSize - 1) / Self.defaultSize * Self.defaultSize)
   }
 
   /// Reads a header of exactly these bytes.

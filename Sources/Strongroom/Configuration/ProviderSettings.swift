@@ -18,6 +18,8 @@ public struct ProviderSettings: Sendable {
     case openSSL(keystore: String, passphrase: SecretSource)
     /// This process' memory: gone when it ends.
     case memory
+    /// A public RSA key to wrap to, whose private half is kept elsewhere.
+    case publicKey(pem: String, key: KeyName)
   }
 
   /// The file that holds the PIN or passphrase, when it comes from one.
@@ -39,7 +41,7 @@ public struct ProviderSettings: Sendable {
       }
       return value
     }
-    switch try required("type", "pkcs11, openssl or memory") {
+    switch try required("type", "pkcs11, openssl, public-key or memory") {
     case "pkcs11":
       let sessions = try settings.converted("providers.\(name).max-sessions", "1 to 1024") { text in
         Int(text).flatMap { (1...1024).contains($0) ? $0 : nil }
@@ -56,10 +58,19 @@ public struct ProviderSettings: Sendable {
       }
       kind = .openSSL(keystore: keystore, passphrase: passphrase)
     case "memory": kind = .memory
+    case "public-key":
+      let pem = folder.pushing(FilePath(try required("pem", "./recovery.pem"))).string
+      let key = try setting("key") ?? name
+      guard KeyName.isValid(key) else {
+        throw KMSError(
+          .configurationInvalid, "providers.\(name).key: '\(key.prefix(80))' is not a key name",
+          advice: "Name the key by 1 to 64 of a-z, 0-9, '.', '_' and '-'; its provider's name is the default.")
+      }
+      kind = .publicKey(pem: pem, key: try KeyName(key))
     case let other:
       throw KMSError(
         .configurationInvalid, "providers.\(name).type: '\(other.prefix(40))' is not a provider",
-        advice: "Allowed are pkcs11, openssl and memory.")
+        advice: "Allowed are pkcs11, openssl, public-key and memory.")
     }
   }
 }

@@ -10,6 +10,8 @@ enum Schema {
     ("providers.*.max-sessions", .value),
     ("providers.*.keystore", .value),
     ("providers.*.passphrase-source", .value),
+    ("providers.*.pem", .value),
+    ("providers.*.key", .value),
     ("data-at-rest.kms-encryption-enabled", .value),
     ("data-at-rest.kms-key-id", .value),
     ("data-at-rest.envelope-encryption-enabled", .value),

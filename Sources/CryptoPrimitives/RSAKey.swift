@@ -1,0 +1,117 @@
+internal import COpenSSL
+package import KMSCore
+
+/// An RSA key for RSAES-OAEP with SHA-256 (RFC 8017; COSE algorithm -41, RFC 8230).
+@safe
+package final class RSAKey: @unchecked Sendable {  // EVP_PKEY counts references by atomics and is not changed
+  private let pkey: OpaquePointer
+  /// Length of the modulus.
+  package let bits: Int
+  /// SHA-256 of the SubjectPublicKeyInfo (RFC 5280) in DER: the same for both halves.
+  package let fingerprint: [UInt8]
+
+  package static let sizes = 2048...8192
+
+  /// The public key in a PEM file's text ("BEGIN PUBLIC KEY").
+  ///
+  /// - Throws: ``KMSError/Code/configurationInvalid``, also for a private key.
+  package convenience init(publicPEM pem: [UInt8], name: String) throws {
+    guard !String(decoding: pem, as: UTF8.self).contains("PRIVATE KEY-----") else {
+      throw KMSError(
+        .configurationInvalid, "\(name) holds a private key, which does not belong on this machine",
+        advice: "Take it away, and put its public half there: openssl pkey -in PRIVATE.pem -pubout -out PUBLIC.pem")
+    }
+    let pkey = unsafe pem.withUnsafeBufferPointer {  // for the call only
+      unsafe strongroom_public_key($0.baseAddress, CInt($0.count))
+    }
+    guard let pkey = unsafe pkey else {
+      throw Self.refused(name, "it holds no public key in PEM", "PEM_read_bio_PUBKEY")
+    }
+    try unsafe self.init(takingOwnershipOf: pkey, name: name)
+  }
+
+  /// The private key in a PEM file's text.
+  ///
+  /// - Throws: ``KMSError/Code/accessDenied`` when the passphrase is missing or wrong, or it is no private key.
+  package convenience init(privatePEM pem: borrowing SecretBytes, passphrase: SecretSource?, name: String) throws {
+    let pkey = try unsafe pem.withBytes { pem throws(any Error) -> OpaquePointer? in
+      try unsafe pem.withUnsafeBufferPointer { pem throws(any Error) in  // for the call only
+        guard let passphrase = try passphrase?.read() else {
+          return unsafe strongroom_private_key(pem.baseAddress, CInt(pem.count), nil, 0)
+        }
+        return unsafe passphrase.withBytes { secret in
+          unsafe secret.withUnsafeBufferPointer {  // for the call only
+            unsafe strongroom_private_key(pem.baseAddress, CInt(pem.count), $0.baseAddress, CInt($0.count))
+          }
+        }
+      }
+    }
+    guard let pkey = unsafe pkey else {
+      throw OpenSSLFailure.error(
+        "PEM_read_bio_PrivateKey", code: .accessDenied,
+        message: "\(name) does not give a private key: it holds none, or its passphrase is missing or wrong",
+        advice: "Name a PEM file with a private key, and its passphrase's source if it has one.")
+    }
+    try unsafe self.init(takingOwnershipOf: pkey, name: name)
+  }
+
+  @unsafe
+  private init(takingOwnershipOf pkey: OpaquePointer, name: String) throws {
+    unsafe self.pkey = pkey
+    bits = Int(unsafe EVP_PKEY_get_bits(pkey))
+    var der: UnsafeMutablePointer<UInt8>?
+    let size = unsafe i2d_PUBKEY(pkey, &der)
+    fingerprint = unsafe SHA256.digest(UnsafeBufferPointer(start: der, count: max(0, Int(size))).span)
+    unsafe OPENSSL_free_(der)
+    guard unsafe EVP_PKEY_is_a(pkey, "RSA") == 1, size > 0 else {
+      throw Self.refused(name, "it is no RSA key", "EVP_PKEY_is_a")
+    }
+    guard Self.sizes.contains(bits) else {
+      throw Self.refused(name, "it has \(bits) bits", "EVP_PKEY_get_bits")
+    }
+    guard unsafe strongroom_public_key_is_sound(pkey) == 1 else {
+      throw Self.refused(name, "its numbers make no sound key", "EVP_PKEY_public_check")
+    }
+  }
+
+  deinit { unsafe EVP_PKEY_free(pkey) }  // wipes a private key
+
+  /// As long as the modulus; another one each time.
+  package func encrypt(_ plaintext: Span<UInt8>) throws -> [UInt8] {
+    let context = unsafe strongroom_oaep(pkey, 1)
+    guard let context = unsafe context else { throw OpenSSLFailure.error("EVP_PKEY_encrypt_init") }
+    defer { unsafe EVP_PKEY_CTX_free(context) }
+    var output = [UInt8](repeating: 0, count: (bits + 7) / 8)
+    var count = output.count
+    let done = unsafe plaintext.withUnsafeBufferPointer {  // for the call only
+      unsafe EVP_PKEY_encrypt(context, &output, &count, $0.baseAddress, $0.count)
+    }
+    guard done == 1, count == output.count else { throw OpenSSLFailure.error("EVP_PKEY_encrypt") }
+    return output
+  }
+
+  /// - Throws: ``KMSError/Code/doesNotOpen``, whatever the reason.
+  package func decrypt(_ ciphertext: [UInt8]) throws -> SecretBytes {
+    let context = unsafe strongroom_oaep(pkey, 0)
+    guard let context = unsafe context else { throw OpenSSLFailure.error("EVP_PKEY_decrypt_init") }
+    defer { unsafe EVP_PKEY_CTX_free(context) }
+    return try SecretBytes(capacity: (bits + 7) / 8) { output throws(any Error) in
+      let done = unsafe output.withUnsafeMutableBufferPointer { buffer, count in  // as long as the modulus
+        count = buffer.count
+        return unsafe EVP_PKEY_decrypt(context, buffer.baseAddress, &count, ciphertext, ciphertext.count)
+      }
+      guard done == 1 else {
+        OpenSSLFailure.clear()
+        throw KMSError(
+          .doesNotOpen, "the wrapped key does not open with this private key",
+          advice: "Take a good copy, or the right key.")
+      }
+    }
+  }
+
+  private static func refused(_ name: String, _ problem: String, _ call: String) -> KMSError {
+    OpenSSLFailure.error(
+      call, code: .configurationInvalid, message: "the key in \(name) cannot be used: \(problem)",
+      advice: "It must be an RSA key of \(sizes.lowerBound) to \(sizes.upperBound) bits, in PEM.")
+  }
+}
