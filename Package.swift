@@ -47,6 +47,7 @@ let package = Package(
     // C, as it is
     .systemLibrary(name: "CP11Kit", pkgConfig: "p11-kit-1", providers: [.apt(["libp11-kit-dev"])]),
     .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(name: "CGFShare", pkgConfig: "libgfshare", providers: [.apt(["libgfshare-dev"])]),
 
     // What everything speaks
     library("KMSCore", []),
@@ -75,6 +76,9 @@ let package = Package(
         .product(name: "GRDB", package: "GRDB.swift", condition: .when(traits: ["SQLite"])),
       ]),
 
+    // Copies of recovery keys that are kept offline
+    library("RecoveryShares", ["KMSCore", "CGFShare", "DurableFiles", system]),
+
     // Assembly
     library(
       "Strongroom",
@@ -87,7 +91,8 @@ let package = Package(
     .executableTarget(
       name: "StrongroomCommand",
       dependencies: [
-        "Strongroom", "KMSCore", "DataAtRest", "Envelope", "AccessLog", "DurableFiles", "RewrapSources", system,
+        "Strongroom", "KMSCore", "DataAtRest", "Envelope", "AccessLog", "DurableFiles", "RewrapSources", "RecoveryShares",
+        system,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict),
@@ -131,7 +136,7 @@ let package = Package(
     tests(
       "RecoveryTests",
       [
-        "Strongroom", "InMemoryProvider", "PublicKeyProvider", "OpenSSLProvider", "CryptoPrimitives", "TestSupport", system,
+        "Strongroom", "InMemoryProvider", "PublicKeyProvider", "OpenSSLProvider", "RecoveryShares", "CryptoPrimitives", "TestSupport", system,
       ]),
     tests("CLITests", ["StrongroomCommand", "QuickStart"]),
   ]

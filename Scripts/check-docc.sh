@@ -8,7 +8,7 @@ awk '
   /^[[:space:]]*(@[A-Za-z_]+(\(.*\))?[[:space:]]*)*(public|open) / && !/(public|internal|package) import / {
     declaration = $0
     self_evident = declaration ~ /static func (==|<)|func hash\(|func encode\(to|init\(from decoder|var description|let rawValue|init\(rawValue|init\(_ .*rawValue|public extension|init\(\) \{\}/
-    provider = FILENAME ~ /(InMemoryProvider|OpenSSLProvider|PKCS11Provider|AccessLoggedProvider|ManageKeys|Rewrap)/ && declaration ~ /public func (keyVersions|createKeyVersion|importKeyVersion|setState|wrap|unwrap|rewrap|encrypt|decrypt|health|close|report)|let identity/
+    provider = FILENAME ~ /(InMemoryProvider|OpenSSLProvider|PKCS11Provider|PublicKeyProvider|AccessLoggedProvider|ManageKeys|Rewrap)/ && declaration ~ /public func (keyVersions|createKeyVersion|importKeyVersion|setState|wrap|unwrap|rewrap|encrypt|decrypt|health|close|report)|let identity/
     source = FILENAME ~ /(EnvelopeFiles|SQLiteTable|TextTable)/ && declaration ~ /public (mutating func (nextBatch|replace|finish)|var fractionDone)/
     if (previous !~ /\/\/\// && !self_evident && !provider && !source) { print FILENAME ":" FNR ": " declaration; missing++ }
   }

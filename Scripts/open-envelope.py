@@ -1,22 +1,27 @@
 #!/usr/bin/env python3
 """Opens what Strongroom wrote, without Strongroom: the way out that the format promises.
 
-It needs Python 3 and the package `cryptography`, and the KEK's bytes: from a recovery key that was kept offline,
-or from a key store (`openssl pkcs12 -nodes -in keys.p12` shows them behind their localKeyID, which is the KID).
+It needs Python 3 and the package `cryptography`, and a key: a recovery key that was kept offline (as gfcombine gives
+it back from its shares), a private RSA key, or a KEK's bytes from a key store (`openssl pkcs12 -nodes -in keys.p12`
+shows them behind their localKeyID, which is the KID).
 The format is in docs/envelope-format.md.
 
   open-envelope.py backup.sealed -o backup.tar --kek 01930000aaaa7000800000000000a001=kek.hex --context path=backup.tar
+  open-envelope.py backup.sealed -o backup.tar --recovery-key recovery.key
+  open-envelope.py backup.sealed -o backup.tar --private-key board.pem
   open-envelope.py row.bin --kek KID=FILE --key-blob dek.bin --key-blob-context purpose=field-dek --context row=1001
 
 FILE holds the KEK as 64 hex digits, with or without spaces; KID is the key version's id, with or without dashes.
+A recovery key is 32 bytes or 64 hex digits, and is tried on every recipient; a private key with a passphrase asks for it.
 Fields, key blobs, fields under a shared DEK and files are told apart by themselves. Standard input and output are '-'.
 With -o nothing is left behind unless all of it opened; standard output has got what stands before the damage by then,
 so heed the exit code.
-A key blob's plaintext is a key (COSE_Key): keep it as one. RSA-OAEP recipients are passed over.
+A key blob's plaintext is a key (COSE_Key): keep it as one.
 Exit codes: 0 opened, 1 does not open or is malformed, 2 usage.
 """
 
 import argparse
+import getpass
 import hashlib
 import hmac
 import os
@@ -24,7 +29,8 @@ import sys
 import tempfile
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
@@ -123,6 +129,28 @@ def gcm_open(key, iv, ciphertext, aad):
         raise Refused("does not open: key or context differ, or it was changed") from None
 
 
+class Keys(dict):
+    """KEKs by their ids, and keys that are tried on every recipient."""
+
+    recovery, private = (), ()
+
+    def try_offline(self, protected, header, wrapped):
+        if protected != b"" or set(header) != {1, 4}:
+            return None
+        for key in self.recovery if header[1] == -5 else ():
+            try:
+                return aes_key_unwrap(key, wrapped)
+            except InvalidUnwrap:
+                pass
+        digest = {-41: hashes.SHA256, -40: hashes.SHA1}.get(header[1])
+        for key in self.private if digest else ():
+            try:
+                return key.decrypt(wrapped, padding.OAEP(padding.MGF1(digest()), digest(), None))
+            except ValueError:
+                pass
+        return None
+
+
 def open_message(parts, keks, aad):
     """A COSE_Encrypt message: (content type, plaintext)."""
     protected, unprotected, ciphertext, recipients = parts
@@ -136,9 +164,13 @@ def open_message(parts, keks, aad):
     for recipient_protected, recipient_header, wrapped in recipients:
         kek = keks.get(recipient_header.get(4))
         if kek is None:
-            continue
+            cek = keks.try_offline(recipient_protected, recipient_header, wrapped)
+            if cek is None:
+                continue
         try:
-            if recipient_protected == b"" and recipient_header == {1: -5, 4: recipient_header[4]}:
+            if kek is None:
+                pass
+            elif recipient_protected == b"" and recipient_header == {1: -5, 4: recipient_header[4]}:
                 cek = aes_key_unwrap(kek, wrapped)
             elif recipient_protected == b"\xa1\x01\x03":
                 cek = gcm_open(kek, recipient_header[5], wrapped, structure("Enc_Recipient", recipient_protected, aad))
@@ -149,7 +181,7 @@ def open_message(parts, keks, aad):
         if not hmac.compare_digest(hashlib.sha256(bytes.fromhex("a20104205820") + cek).digest(), header[4]):
             raise Refused("does not open: the wrapped key is not the one that the envelope commits to")
         return header.get(3), gcm_open(cek, unprotected[5], ciphertext, structure("Encrypt", protected, aad))
-    raise Refused("not ours: none of the recipients' KEKs was given; it needs " + ", ".join(r[1][4].hex() for r in recipients))
+    raise Refused("not ours: none of the recipients' keys was given; it needs " + ", ".join(r[1][4].hex() for r in recipients))
 
 
 def content_key(plaintext, use):
@@ -238,20 +270,47 @@ def read_kek(path):
     return kek
 
 
+def read_recovery_key(path):
+    with open(path, "rb") as file:
+        content = file.read(256)
+    key = content if len(content) == 32 else bytes.fromhex(content.decode("ascii").strip())
+    if len(key) != 32:
+        raise ValueError(f"{path} holds neither 32 bytes nor 64 hex digits")
+    return key
+
+
+def read_private_key(path):
+    with open(path, "rb") as file:
+        pem = file.read()
+    try:
+        key = serialization.load_pem_private_key(pem, None)
+    except TypeError:
+        key = serialization.load_pem_private_key(pem, getpass.getpass(f"Passphrase of {path}: ").encode())
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise ValueError(f"{path} holds no RSA key")
+    return key
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("input")
     parser.add_argument("-o", "--output", default="-")
-    parser.add_argument("--kek", type=pair, action="append", required=True, metavar="KID=FILE")
+    parser.add_argument("--kek", type=pair, action="append", default=[], metavar="KID=FILE")
+    parser.add_argument("--recovery-key", action="append", default=[], metavar="FILE")
+    parser.add_argument("--private-key", action="append", default=[], metavar="PEM")
     parser.add_argument("--context", type=pair, action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--key-blob", metavar="FILE")
     parser.add_argument("--key-blob-context", type=pair, action="append", default=[], metavar="NAME=VALUE")
     arguments = parser.parse_args()
+    if not (arguments.kek or arguments.recovery_key or arguments.private_key):
+        parser.error("a key is needed: --recovery-key, --private-key or --kek")
     try:
-        keks = {bytes.fromhex(k.replace("-", "")): read_kek(f) for k, f in arguments.kek}
+        keks = Keys({bytes.fromhex(k.replace("-", "")): read_kek(f) for k, f in arguments.kek})
+        keks.recovery = [read_recovery_key(path) for path in arguments.recovery_key]
+        keks.private = [read_private_key(path) for path in arguments.private_key]
         blob = open(arguments.key_blob, "rb").read() if arguments.key_blob else None
     except (OSError, ValueError) as error:
-        parser.error(f"a KEK or key blob cannot be read: {error}")
+        parser.error(f"a key or key blob cannot be read: {error}")
     try:
         source = sys.stdin.buffer if arguments.input == "-" else open(arguments.input, "rb")
         rest = (source, keks, arguments.context, blob, arguments.key_blob_context)

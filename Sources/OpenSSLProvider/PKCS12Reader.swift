@@ -66,8 +66,10 @@ enum PKCS12Reader {
   @unsafe
   private static func entry(_ bag: OpaquePointer, path: String, provider: String) throws -> KeyTable.Entry {
     let type = unsafe PKCS12_SAFEBAG_get0_bag_type(bag)
+    // In this order: libcrypto must know our own identifier before it is asked for it.
+    let kinds = KeyPurpose.allCases.map { ($0, PKCS12Format.bagType($0)) }
     let kind = unsafe OBJ_obj2nid(type)
-    let purpose = KeyPurpose.allCases.first { PKCS12Format.bagType($0) == kind }
+    let purpose = kinds.first { $0.1 == kind }?.0
     guard unsafe PKCS12_SAFEBAG_get_nid(bag) == NID_secretBag, let purpose,
       let value = unsafe PKCS12_SAFEBAG_get0_bag_obj(bag), unsafe value.pointee.type == V_ASN1_OCTET_STRING,
       let octets = unsafe value.pointee.value.octet_string,

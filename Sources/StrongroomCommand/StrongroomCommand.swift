@@ -25,7 +25,7 @@ struct StrongroomCommand: AsyncParsableCommand {
     version: "0.1.0",
     subcommands: [
       Init.self, Doctor.self, Key.self, Encrypt.self, Decrypt.self, Inspect.self, Rewrap.self, Reencrypt.self,
-      Migrate.self, CensusCommand.self, Log.self, Report.self,
+      Migrate.self, CensusCommand.self, Recovery.self, Log.self, Report.self,
     ])
 
   /// Every error becomes one line on standard error and an exit code; nothing else is printed for it.

@@ -71,7 +71,7 @@ extension DataAtRestManager {
     let keyBlob = try plaintext.withBytes { span in
       try EncryptMessage.seal(span, as: .keyBlob, context: context, cek: cek, recipients: recipients)
     }
-    return try FileHeader(keyBlob: keyBlob, size: size)
+    return try FileHeader(forNewFile: keyBlob, least: size)
   }
 
   /// Opens a file. Each segment is authenticated before it is written; a file output appears only when all were.

@@ -30,11 +30,11 @@ public struct FileHeader: Sendable, Hashable {
     self.size = size
   }
 
-  /// A header for a new file, of ``defaultSize``, or of a multiple where recipients by RSA need more.
-  public init(forNewFile keyBlob: EncryptMessage) throws {
+  /// A header for a new file, of `least` bytes, or of a multiple of ``defaultSize`` where recipients by RSA need more.
+  public init(forNewFile keyBlob: EncryptMessage, least: Int = defaultSize) throws {
     let needed = 3 + keyBlob.encoded().count + Self.spareSize
-    try self.init(
-      keyBlob: keyBlob, size: (needed + Self.defaultSize - 1) / Self.defaultSize * Self.defaultSize)
+    let rounded = (needed + Self.defaultSize - 1) / Self.defaultSize * Self.defaultSize
+    try self.init(keyBlob: keyBlob, size: needed <= least ? least : rounded)
   }
 
   /// Reads a header of exactly these bytes.

@@ -1,0 +1,7 @@
+import ArgumentParser
+
+struct Recovery: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Keys that are kept offline and open everything if the HSM is lost.",
+    subcommands: [Create.self])
+}
