@@ -64,26 +64,7 @@ public final class DataAtRestManager: Sendable {
   func logged<Result>(
     _ operation: AccessEvent.Operation, _ access: Access, _ body: (inout AccessEvent) async throws -> Result
   ) async throws -> Result {
-    var event = AccessEvent(operation, access: access)
-    if event.access.principal == nil { event.access.principal = Access.currentPrincipal }
-    let start = ContinuousClock.now
-    do {
-      try Task.checkCancellation()
-      let result = try await body(&event)
-      event.timestamp = .now()
-      event.duration = ContinuousClock.now - start
-      try await reporter.report(event)
-      return result
-    } catch let error as KMSError where error.code == .accessLogUnavailable {
-      throw error
-    } catch {
-      event.timestamp = .now()
-      event.duration = ContinuousClock.now - start
-      event.errorCode = (error as? KMSError)?.code ?? .cancelled
-      event.errorMessage = (error as? KMSError)?.message ?? "cancelled"
-      try await reporter.report(event)
-      throw error
-    }
+    try await reporter.logged(operation, access, body)
   }
 }
 

@@ -25,10 +25,30 @@ public struct SuiteConfiguration: Sendable {
     file: FilePath? = nil, environment: [String: String] = ProcessEnvironment.all
   ) throws -> SuiteConfiguration {
     let places = Places(environment: environment)
+    let found = try find(file, places)
+    return try SuiteConfiguration(
+      settings: Settings(yaml: found.yaml, file: found.origin, environment: environment), folder: found.folder,
+      places: places, origin: found.origin)
+  }
+
+  /// The access log's settings alone: for what must go on when the providers' settings are gone or wrong.
+  ///
+  /// - Throws: ``KMSError/Code/configurationInvalid`` with file and line.
+  public static func loadAccessLog(
+    file: FilePath? = nil, environment: [String: String] = ProcessEnvironment.all
+  ) throws -> AccessLogSettings {
+    let found = try find(file, Places(environment: environment))
+    let settings = try Settings(yaml: found.yaml, file: found.origin, environment: environment)
+    do { return try accessLog(settings, folder: found.folder) } catch let error as KMSError {
+      throw settings.placed(error)
+    }
+  }
+
+  private static func find(
+    _ file: FilePath?, _ places: Places
+  ) throws -> (yaml: String, origin: String, folder: FilePath) {
     guard let path = try file ?? places.configurationFile() else {
-      return try SuiteConfiguration(
-        settings: Settings(yaml: places.builtIn, file: "built-in defaults", environment: environment),
-        folder: places.dataFolder, places: places, origin: "built-in defaults")
+      return (places.builtIn, "built-in defaults", places.dataFolder)
     }
     let bytes: [UInt8]
     do { bytes = try readFile(path, limit: 1 << 20) } catch let error as KMSError {
@@ -39,9 +59,7 @@ public struct SuiteConfiguration: Sendable {
     guard let text = String(validating: bytes, as: UTF8.self) else {
       throw KMSError(.configurationInvalid, "\(path) is not UTF-8 text", advice: "Name a YAML file.")
     }
-    return try SuiteConfiguration(
-      settings: Settings(yaml: text, file: path.string, environment: environment),
-      folder: path.removingLastComponent(), places: places, origin: path.string)
+    return (text, path.string, path.removingLastComponent())
   }
 
   /// The same, with other values where arguments are given.

@@ -1,7 +1,7 @@
 internal import DurableFiles
 internal import Glibc
-internal import KMSCore
-internal import SystemPackage
+package import KMSCore
+package import SystemPackage
 
 extension SecretSource {
   /// Sources that a configuration can name: `file:PATH`, `env:VARIABLE`, `credential:NAME` (systemd's
@@ -11,7 +11,7 @@ extension SecretSource {
   ///   - what: what is looked for, in errors and on the terminal.
   ///   - isWhole: a file's bytes as they are, instead of its first line.
   /// - Throws: ``KMSError/Code/configurationInvalid`` for anything else, above all for a secret itself.
-  init(
+  package init(
     parsing text: String, folder: FilePath, environment: [String: String], what: String = "PIN or passphrase",
     isWhole: Bool = false
   ) throws {

@@ -34,7 +34,7 @@ struct SuiteOptions: ParsableArguments {
     }
   }
 
-  private static var unixUser: String {
+  static var unixUser: String {
     guard let entry = unsafe getpwuid(getuid()) else { return "uid-\(getuid())" }
     return unsafe String(cString: entry.pointee.pw_name)  // libc's own, read at once
   }
