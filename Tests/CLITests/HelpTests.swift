@@ -7,12 +7,11 @@ struct HelpTests {
     "", "init", "doctor", "key", "key create", "key adopt", "key import", "key list", "key show", "key rotate",
     "key activate", "key deactivate",
     "key suspend", "key compromise", "key destroy", "encrypt", "decrypt", "inspect", "rewrap", "reencrypt", "migrate",
-    "census", "log", "log show",
-    "report",
+    "census", "recovery", "recovery create", "recovery drill", "log", "log show", "report",
   ]
   /// Those that explain themselves by their subcommands or by one argument.
   static let withoutExamples: Set = [
-    "key", "key list", "key show", "key activate", "key deactivate", "key suspend", "key compromise", "log",
+    "key", "key list", "key show", "key activate", "key deactivate", "key suspend", "key compromise", "recovery", "log",
   ]
 
   @Test("--help prints help, with examples, and nothing else", arguments: commands)
@@ -32,7 +31,7 @@ struct HelpTests {
   func complete() async throws {
     let workspace = try Workspace()
     defer { workspace.remove() }
-    for parent in ["", "key", "log"] {
+    for parent in ["", "key", "recovery", "log"] {
       let help = try await workspace.run("strongroom \(parent) --help").output
       let listed = help.components(separatedBy: "SUBCOMMANDS:\n").last?.lines.compactMap { line in
         line.matches("  *") && line.dropFirst(2).first?.isLetter == true

@@ -16,6 +16,11 @@ extension TemporaryFolder {
 
   func bytes(_ name: String) throws -> [UInt8] { Array(try Data(contentsOf: url(name))) }
 
+  func secret(_ name: String) throws -> SecretBytes {
+    let content = try bytes(name)
+    return SecretBytes(copying: content.span)
+  }
+
   func write(_ bytes: [UInt8], to name: String) throws { try Data(bytes).write(to: url(name)) }
 
   /// A line of bash in this folder.
