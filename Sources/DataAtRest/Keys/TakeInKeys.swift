@@ -22,9 +22,10 @@ extension DataAtRestManager {
     _ id: KeyVersionID, as key: KeyName, purpose: KeyPurpose = .wrap, restricting: Bool = false,
     principal: String? = nil
   ) async throws -> AdoptedKey {
+    let request = NewKeyVersion(key: key, purpose: purpose, id: id)
+    try InputRules.checkCreation(request)  // nobody knows of a copy of it
     let provider = try await receiver(of: key, purpose, reason: "adopted", principal: principal)
-    let adopted = try await provider.adoptKey(
-      NewKeyVersion(key: key, purpose: purpose, id: id), restricting: restricting)
+    let adopted = try await provider.adoptKey(request, restricting: restricting)
     directory.invalidate()
     return adopted
   }
