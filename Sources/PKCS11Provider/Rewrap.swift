@@ -4,26 +4,51 @@ internal import PKCS11
 extension PKCS11Provider: KeyRewrapping {
   /// Wholly inside the token, the check of the result included: the key is never in this process.
   public func rewrap(
-    _ wrapped: WrappedKey, from old: KeyVersionID, to new: KeyVersionID, thumbprint: [UInt8], aad: [UInt8]
-  ) async throws -> WrappedKey {
+    _ keys: [RewrapRequest], from old: KeyVersionID, to new: KeyVersionID
+  ) async throws -> [Result<WrappedKey, KMSError>] {
     let operation = "rewrap"
-    try InputRules.checkKeyWrap(wrapped)
     return try await retrying(operation) { connection in
       let source = try await connection.entry(old, operation: operation)
       try source.version.check(purpose: .wrap, allowing: \.unwraps, operation: operation)
       let target = try await connection.entry(new, operation: operation)
       try target.version.check(purposes: [.wrap, .recovery], allowing: \.wraps, operation: operation)
-      let result = try await connection.pool.withSession { session throws(CallFailure) in
-        try session.rewrap(
-          wrapped.bytes, from: source.handle, to: target.handle, unwraps: target.version.purpose == .wrap)
+      var results: [Result<WrappedKey, any Error>] = keys.map { key in
+        Result {
+          try InputRules.checkKeyWrap(key.wrapped)
+          return key.wrapped
+        }
       }
-      guard constantTimeEqual(result.thumbprint.span, thumbprint.span) else {
-        throw KMSError(
-          .doesNotOpen, "the wrapped key is not the one that the envelope commits to",
-          advice: "The envelope was changed or put together from others; take a good copy.")
+      var open = keys.indices.filter { (try? results[$0].get()) != nil }[...]
+      while !open.isEmpty {
+        let wrapped = open.map { keys[$0].wrapped.bytes }
+        let done = try await connection.pool.withSession { session throws(CallFailure) in
+          try session.rewrap(
+            wrapped, from: source.handle, to: target.handle, unwraps: target.version.purpose == .wrap)
+        }
+        for (index, result) in zip(open, done) {
+          results[index] = Result { try Self.checked(result.get(), keys[index].thumbprint) }
+        }
+        open = open.dropFirst(done.count)
       }
-      return WrappedKey(algorithm: .a256KW, bytes: result.wrapped)
+      return results.map { result in
+        result.mapError { self.error($0, operation: operation) }
+      }
     }
+  }
+
+  private static func checked(_ result: Session.Rewrapped, _ thumbprint: [UInt8]) throws -> WrappedKey {
+    guard constantTimeEqual(result.thumbprint.span, thumbprint.span) else {
+      throw KMSError(
+        .doesNotOpen, "the wrapped key is not the one that the envelope commits to",
+        advice: "The envelope was changed or put together from others; take a good copy.")
+    }
+    return WrappedKey(algorithm: .a256KW, bytes: result.wrapped)
+  }
+
+  private func error(_ error: any Error, operation: String) -> KMSError {
+    let known = (error as? CallFailure)?.error ?? error as? KMSError
+    return (known ?? KMSError(.providerFailed, "the token failed")).adding(
+      provider: identity.name, operation: operation)
   }
 }
 

@@ -85,8 +85,13 @@ import Testing
       let script = """
         mkdir "$2.disk" && mount -t tmpfs -o size=1m tmpfs "$2.disk" || exit 1
         head -c 700000 /dev/zero > "$2.disk/filler"
-        "$1" "$2.disk/log" & writer=$!
-        sleep 0.7; rm "$2.disk/filler"; sleep 0.05; kill -KILL $writer; wait $writer
+        out="$2.disk.printed"
+        "$1" "$2.disk/log" >"$out" & writer=$!
+        until grep -q -- - "$out" || ! kill -0 $writer; do sleep 0.05; done
+        rm "$2.disk/filler"
+        until awk '/-/ { full = 1; next } full { on = 1; exit } END { exit !on }' "$out" || ! kill -0 $writer
+        do sleep 0.01; done
+        kill -KILL $writer; wait $writer; cat "$out"; rm "$out"
         cp "$2.disk"/log/* "$2"; umount "$2.disk"; rmdir "$2.disk"
         """
       let printed = try await run(script, folder, namespace: true).split(separator: "\n").map(String.init)

@@ -11,7 +11,8 @@ package import SystemPackage
 /// caller that was writing when a quick disk stalled is held as long as the kernel holds it.
 public final class AccessLogFile: AccessReporter, Sendable {
   private struct Waiter {
-    let line: EventLine?
+    /// None: the log is to be closed.
+    let lines: [EventLine]
     let continuation: CheckedContinuation<Void, any Error>
     let expires: UInt64
   }
@@ -62,24 +63,29 @@ public final class AccessLogFile: AccessReporter, Sendable {
   /// - Throws: ``KMSError/Code/accessLogUnavailable`` on a failure or after the deadline. The next event is tried
   ///   anew.
   public func report(_ event: AccessEvent) async throws {
-    try await enqueue(EventLine(event))
+    try await enqueue([EventLine(event)])
+  }
+
+  /// The same for events that belong together: they are written in one go.
+  public func report(_ events: [AccessEvent]) async throws {
+    if !events.isEmpty { try await enqueue(events.map { EventLine($0) }) }
   }
 
   /// Waits for what is on its way, and closes the file. Events that come later fail.
   public func close() async {
-    try? await enqueue(nil)  // without a line it can only be late, or closed already
+    try? await enqueue([])  // without a line it can only be late, or closed already
     _ = writer.withLockIfAvailable { $0.close() }  // held by a stalled write: closed when the log goes
   }
 
   private enum Role { case write, wait, wake, refused }
 
-  private func enqueue(_ line: EventLine?) async throws {
+  private func enqueue(_ lines: [EventLine]) async throws {
     waitBriefly()
     try await withCheckedThrowingContinuation { continuation in
-      let waiter = Waiter(line: line, continuation: continuation, expires: monotonicNanoseconds() + deadline)
+      let waiter = Waiter(lines: lines, continuation: continuation, expires: monotonicNanoseconds() + deadline)
       let role = state.withLock { state -> Role in
         if state.isClosed { return .refused }
-        state.isClosed = line == nil
+        state.isClosed = lines.isEmpty
         state.pending.append(waiter)
         if state.isWriting { return .wait }
         state.isWriting = true
@@ -127,7 +133,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
       if batch.isEmpty { return }
       let start = monotonicNanoseconds()
       let result = writer.withLock { writer in
-        Result { () throws(KMSError) in try writer.write(batch.compactMap { $0.line }, now: start) }
+        Result { () throws(KMSError) in try writer.write(batch.flatMap(\.lines), now: start) }
       }
       let isSlow = monotonicNanoseconds() - start > Self.slow
       let waiting = state.withLock { state -> [Waiter] in

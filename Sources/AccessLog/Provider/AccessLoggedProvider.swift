@@ -100,14 +100,18 @@ public struct AccessLoggedProvider: KMSProvider, KeyRewrapping, KeyImporting, Ke
   /// Whether the provider rewraps without giving the key out. Asking is no call.
   public var rewrapsInside: Bool { base is any KeyRewrapping }
 
+  /// One event a key.
   public func rewrap(
-    _ wrapped: WrappedKey, from old: KeyVersionID, to new: KeyVersionID, thumbprint: [UInt8], aad: [UInt8]
-  ) async throws -> WrappedKey {
-    let base = base
-    return try await call(.rewrap, key: key, version: new).run {
+    _ keys: [RewrapRequest], from old: KeyVersionID, to new: KeyVersionID
+  ) async throws -> [Result<WrappedKey, KMSError>] {
+    let call = call(.rewrap, key: key, version: new)
+    let results: [Result<WrappedKey, KMSError>]
+    do {
       guard let base = base as? any KeyRewrapping else { throw Self.missing("rewrap inside") }
-      return try await base.rewrap(wrapped, from: old, to: new, thumbprint: thumbprint, aad: aad)
-    }
+      results = try await base.rewrap(keys, from: old, to: new)
+    } catch { throw await call.failed(error) }
+    try await call.ended(results)
+    return results
   }
 
   public func importKeyVersion(_ request: NewKeyVersion, material: borrowing SecretBytes) async throws -> KeyVersion {

@@ -40,6 +40,24 @@ struct LoggedCall: Sendable {
 
   func succeeded() async throws { try await report(nil) }
 
+  /// Logs one event for each of the keys that a call was about, all in one go. Each stands for its share of the time.
+  func ended<Value>(_ results: [Result<Value, KMSError>]) async throws {
+    var outcome = event
+    outcome.duration = .nanoseconds(Int64(monotonicNanoseconds() - began) / Int64(max(1, results.count)))
+    outcome.timestamp = .now()
+    let events = results.map { result in
+      var event = outcome
+      if case .failure(let error) = result {
+        event.errorCode = error.code
+        event.errorMessage = error.message + (error.cause.map { " (\($0))" } ?? "")
+      }
+      return event
+    }
+    do { try await reporter.report(events) } catch {
+      throw unavailable("took no outcome, so none is given out", error)
+    }
+  }
+
   /// Logs the failure. Gives back what the caller is to throw.
   func failed(_ error: any Error) async -> any Error {
     let thrown: any Error

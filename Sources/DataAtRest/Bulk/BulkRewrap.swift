@@ -57,24 +57,22 @@ extension DataAtRestManager {
     let parsed = batch.map { item in
       Result { try RewrappableMessage(parsing: item.envelope.get()) }
     }
-    var firstOfGroup: [RecipientSet: Int] = [:]
-    for (index, message) in parsed.enumerated() {
-      guard case .success(let message) = message else { continue }
-      let key = RecipientSet(message.message, batch[index].context)
-      if firstOfGroup[key] == nil { firstOfGroup[key] = index }
+    var groups: [RecipientSet: Int] = [:]
+    var leaders: [Leader] = []
+    let leaderOf = parsed.enumerated().map { index, message -> Int? in
+      guard let message = try? message.get().message else { return nil }
+      let context = batch[index].context
+      let key = RecipientSet(message, context)
+      if let known = groups[key] { return known }
+      groups[key] = leaders.count
+      leaders.append(Leader(message: message, context: context))
+      return leaders.count - 1
     }
-    let leaders = firstOfGroup.values.sorted()
-    let results = try await inParallel(leaders, jobs: jobs) { [self] index in
-      try await newRecipients(
-        of: parsed[index].get().message, for: goal, context: batch[index].context,
-        access: Access(contextNames: batch[index].context.names))
-    }
-    let byLeader = Dictionary(uniqueKeysWithValues: zip(leaders, results))
-    return parsed.enumerated().map { index, message in
+    let recipients = try await newRecipients(of: leaders, for: goal, jobs: jobs)
+    return zip(parsed, leaderOf).map { message, leader in
       do {
         let message = try message.get()
-        let leader = firstOfGroup[RecipientSet(message.message, batch[index].context)] ?? index
-        guard let recipients = try byLeader[leader]?.get() else { return .keep }
+        guard let leader, let recipients = try recipients[leader].get() else { return .keep }
         return .replace(try message.replacing(recipients: recipients))
       } catch {
         return .failed(error.asKMSError)

@@ -24,79 +24,13 @@ extension DataAtRestManager {
   func newRecipients(
     of message: EncryptMessage, for goal: RewrapGoal, context: EncryptionContext, access: Access
   ) async throws -> [Recipient]? {
-    _ = try enabledConfiguration()
     let plan = try await plan(message, goal, access: access)
-    guard plan.contains(where: { if case .wrap = $0 { true } else { false } }) else { return nil }
-    var recipients: [Recipient] = []
-    for step in plan {
-      switch step {
-      case .keep(let recipient): recipients.append(recipient)
-      case .wrap(let target):
-        recipients.append(
-          Recipient(
-            kid: target.id,
-            wrapped: try await rewrappedKey(of: message, for: target, context: context, access: access)))
-      }
+    guard !plan.targets.isEmpty else { return nil }
+    var wrapped: [KeyVersionID: WrappedKey] = [:]
+    for target in plan.targets {
+      wrapped[target.id] = try await rewrappedKey(of: message, for: target, context: context, access: access)
     }
-    return recipients
-  }
-
-  private enum Step {
-    case keep(Recipient)
-    case wrap(KeyVersion)
-
-    var kid: KeyVersionID {
-      switch self {
-      case .keep(let recipient): recipient.kid
-      case .wrap(let version): version.id
-      }
-    }
-  }
-
-  /// What becomes of each recipient. Those of providers that are not configured stay as they are.
-  private func plan(_ message: EncryptMessage, _ goal: RewrapGoal, access: Access) async throws -> [Step] {
-    var steps: [Step] = []
-    var ours = 0
-    for recipient in message.recipients {
-      let version = try await directory.version(recipient.kid, access: access)
-      if version != nil { ours += 1 }
-      guard let version, let target = try await target(for: version, goal, access: access), target.id != version.id
-      else {
-        steps.append(.keep(recipient))
-        continue
-      }
-      steps.append(.wrap(target))
-    }
-    guard ours > 0 else { throw notOurs(message) }
-    let wanted = try await recoveryVersions(access: access).filter { version in
-      !message.recipients.contains { $0.kid == version.id }
-    }
-    steps += wanted.map(Step.wrap)
-    // Two that become one, and one that is there already.
-    var seen: Set<KeyVersionID> = []
-    let kept = Set(steps.compactMap { if case .keep(let recipient) = $0 { recipient.kid } else { nil } })
-    return steps.filter { step in
-      if case .wrap(let version) = step, kept.contains(version.id) { return false }
-      return seen.insert(step.kid).inserted
-    }
-  }
-
-  /// Nil: it stays under the version that it is under.
-  private func target(
-    for version: KeyVersion, _ goal: RewrapGoal, access: Access
-  ) async throws -> KeyVersion? {
-    switch goal {
-    case .current:
-      if configuration.recoveryRecipients.contains(version.key) {
-        return try await directory.recovery(of: version.key, access: access)
-      }
-      // A recovery key that is not configured any more: its recipient stays, nobody can say what still needs it.
-      guard version.purpose != .recovery else { return nil }
-      return try await directory.current(of: version.key, purpose: .wrap, access: access)
-    case .provider(let name, let source):
-      guard version.provider == source else { return nil }
-      return try await directory.current(of: version.key, in: name, access: access)
-    }
+    return plan.recipients(wrapped)
   }
 
   /// The content key wrapped for `target`, through the first recipient that opens. Checked before it is used.
@@ -106,19 +40,22 @@ extension DataAtRestManager {
     let aad = EncryptMessage.recipientAAD(context)
     try checkMayUnwrap(target)
     let provider = try providers.provider(target.provider, access: access, key: target.key)
-    for recipient in message.recipients where provider.rewrapsInside {
-      guard let old = try await directory.version(recipient.kid, access: access), old.provider == target.provider,
-        old.purpose == .wrap
-      else { continue }
-      try checkMayUnwrap(old)
+    var failure: KMSError?
+    if let (recipient, old) = try await sourceInside(of: message, for: target, access: access) {
       do {
         return try await provider.rewrap(
           recipient.wrapped, from: old.id, to: target.id, thumbprint: message.thumbprint, aad: aad)
-      } catch let error as KMSError where error.code == .notSupported { break }
+      } catch let error as KMSError where error.code != .accessLogUnavailable {
+        // Another recipient may be good.
+        if error.code != .notSupported { failure = error }
+        guard error.code == .notSupported || message.recipients.count > 1 else { throw error }
+      }
     }
     var event = AccessEvent(.rewrap, access: access)
-    let cek = try await contentKey(
-      of: message, context: context, allowCompromised: true, access: access, event: &event)
+    let cek: SecretBytes
+    do {
+      cek = try await contentKey(of: message, context: context, allowCompromised: true, access: access, event: &event)
+    } catch let error as KMSError where error.code != .accessLogUnavailable { throw failure ?? error }
     let wrapped = try await provider.wrap(cek, under: target.id, aad: aad)
     guard target.purpose == .wrap else { return wrapped }  // nobody here can open what is wrapped for recovery
     let back = try await provider.unwrap(wrapped, under: target.id, aad: aad)
@@ -126,14 +63,21 @@ extension DataAtRestManager {
     guard same else { throw Self.anotherKey(target) }
     return wrapped
   }
-}
 
-/// What a rewrap aims at.
-public enum RewrapGoal: Sendable, Hashable {
-  /// The current version of each recipient's key; missing recovery recipients are added.
-  case current
-  /// The current versions that another provider has of the same keys, for what is under `leaving`'s.
-  case provider(_ name: String, leaving: String)
+  /// The recipient from which the provider can rewrap inside, where it can.
+  func sourceInside(
+    of message: EncryptMessage, for target: KeyVersion, access: Access
+  ) async throws -> (Recipient, KeyVersion)? {
+    guard try providers.provider(target.provider, access: access, key: target.key).rewrapsInside else { return nil }
+    for recipient in message.recipients {
+      guard let old = try await directory.version(recipient.kid, access: access), old.provider == target.provider,
+        old.purpose == .wrap
+      else { continue }
+      try checkMayUnwrap(old)
+      return (recipient, old)
+    }
+    return nil
+  }
 }
 
 /// A message with recipients, by itself or as the header of a file.

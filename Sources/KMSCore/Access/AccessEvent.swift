@@ -104,4 +104,14 @@ public protocol AccessReporter: Sendable {
   ///
   /// - Throws: ``KMSError/Code/accessLogUnavailable`` when it could not, within a bounded time.
   func report(_ event: AccessEvent) async throws
+
+  /// Takes all of them, or throws.
+  func report(_ events: [AccessEvent]) async throws
+}
+
+extension AccessReporter {
+  /// One after the other.
+  public func report(_ events: [AccessEvent]) async throws {
+    for event in events { try await report(event) }
+  }
 }

@@ -2,18 +2,48 @@
 ///
 /// For other providers the suite unwraps and wraps.
 public protocol KeyRewrapping: KMSProvider {
-  /// Opens `wrapped` under `old` and wraps the same key under `new`, both held by this provider.
+  /// Opens each key under `old` and wraps it under `new`, both held by this provider.
   ///
   /// - Parameters:
-  ///   - wrapped: the key as wrapped under `old`.
+  ///   - keys: as wrapped under `old`. Some dozens a call are quicker than one.
   ///   - old: a version whose state unwraps.
-  ///   - new: an active version, for wrapping or recovery.
-  ///   - thumbprint: SHA-256 thumbprint (RFC 9679) that the key must have; 32 bytes. The provider unwraps
-  ///     its own result again and compares before it returns; for a recovery key, which cannot, it compares before.
-  ///   - aad: as for ``KMSProvider/wrap(_:under:aad:)``.
-  /// - Throws: ``KMSError/Code/doesNotOpen`` when the thumbprint differs, besides what wrap and unwrap throw.
-  ///   ``KMSError/Code/notSupported`` when the token cannot do it inside: the caller then unwraps and wraps.
+  ///   - new: an active version, for wrapping or for recovery. The provider unwraps each result again and compares
+  ///     its thumbprint before it returns; under a key for recovery it cannot, and compares what it wraps.
+  /// - Returns: for each key what came of it: ``KMSError/Code/doesNotOpen`` when the thumbprint differs, besides what
+  ///   unwrap throws for one key.
+  /// - Throws: what concerns all keys. ``KMSError/Code/notSupported`` when the token cannot do it inside: the caller
+  ///   then unwraps and wraps.
   func rewrap(
+    _ keys: [RewrapRequest], from old: KeyVersionID, to new: KeyVersionID
+  ) async throws -> [Result<WrappedKey, KMSError>]
+}
+
+/// One key that is to be rewrapped.
+public struct RewrapRequest: Sendable, Hashable {
+  /// As it is wrapped now.
+  public let wrapped: WrappedKey
+  /// SHA-256 thumbprint (RFC 9679) that the key must have; 32 bytes.
+  public let thumbprint: [UInt8]
+  /// As for ``KMSProvider/wrap(_:under:aad:)``.
+  public let aad: [UInt8]
+
+  /// See the properties.
+  public init(_ wrapped: WrappedKey, thumbprint: [UInt8], aad: [UInt8]) {
+    self.wrapped = wrapped
+    self.thumbprint = thumbprint
+    self.aad = aad
+  }
+}
+
+extension KeyRewrapping {
+  /// The same for one key.
+  public func rewrap(
     _ wrapped: WrappedKey, from old: KeyVersionID, to new: KeyVersionID, thumbprint: [UInt8], aad: [UInt8]
-  ) async throws -> WrappedKey
+  ) async throws -> WrappedKey {
+    let results = try await rewrap([RewrapRequest(wrapped, thumbprint: thumbprint, aad: aad)], from: old, to: new)
+    guard let result = results.first, results.count == 1 else {
+      throw KMSError(.providerFailed, "the provider gave \(results.count) keys back for one", operation: "rewrap")
+    }
+    return try result.get()
+  }
 }

@@ -18,12 +18,49 @@ extension Session {
     return try withObject(object) { () throws(CallFailure) in try value(of: object) }
   }
 
-  /// Unwraps under `old` and wraps under `new` inside the token, and gives the thumbprint of what came out, too.
+  /// What came of one key's rewrap.
+  package typealias Rewrapped = (wrapped: [UInt8], thumbprint: [UInt8])
+
+  /// Unwraps each key under `old` and wraps it under `new` inside the token, and gives the thumbprint of what came
+  /// out, too.
   ///
   /// - Parameter unwraps: whether `new` can. If not, the thumbprint is that of what went in.
+  /// - Returns: a result for each key; for fewer, but one at least, when the session cannot go on.
   package func rewrap(
+    _ keys: [[UInt8]], from old: UInt, to new: UInt, unwraps: Bool
+  ) throws(CallFailure) -> [Result<Rewrapped, CallFailure>] {
+    let copies = keys.count < Self.fewKeys ? nil : copies(of: old, new)
+    defer { for copy in [copies?.old, copies?.new] { if let copy { forget(copy) } } }
+    var results: [Result<Rewrapped, CallFailure>] = []
+    results.reserveCapacity(keys.count)
+    for key in keys where isSound || results.isEmpty {
+      do throws(CallFailure) {
+        let (source, target) = copies ?? (old, new)
+        results.append(.success(try rewrap(key, from: source, to: target, unwraps: unwraps)))
+      } catch {
+        guard !error.returned.endsSession, !error.returned.meansStaleHandle else { throw error }
+        results.append(.failure(error))
+      }
+    }
+    return results
+  }
+
+  private static let fewKeys = 8
+
+  /// KEKs in session objects for the time of one call: a token that keeps its keys in files or flash looks there for
+  /// every use of one. Nil where the token copies no keys.
+  private func copies(of old: UInt, _ new: UInt) -> (old: UInt, new: UInt)? {
+    guard let first = try? copyForSession(old) else { return nil }
+    guard let second = try? copyForSession(new) else {
+      forget(first)
+      return nil
+    }
+    return (first, second)
+  }
+
+  private func rewrap(
     _ wrapped: [UInt8], from old: UInt, to new: UInt, unwraps: Bool
-  ) throws(CallFailure) -> (wrapped: [UInt8], thumbprint: [UInt8]) {
+  ) throws(CallFailure) -> Rewrapped {
     let object = try unwrapObject(wrapped, under: old, Self.sensitiveKey)
     guard unwraps else {
       return try withObject(object) { () throws(CallFailure) in
@@ -91,7 +128,11 @@ extension Session {
   private func withObject<R: ~Copyable>(
     _ object: UInt, _ body: () throws(CallFailure) -> R
   ) throws(CallFailure) -> R {
-    defer { if functions.C_DestroyObject(handle, object) != CKR_OK { isSound = false } }
+    defer { forget(object) }
     return try body()
+  }
+
+  private func forget(_ object: UInt) {
+    if functions.C_DestroyObject(handle, object) != CKR_OK { isSound = false }
   }
 }

@@ -55,6 +55,15 @@ extension Session {
     return object
   }
 
+  /// A copy that ends with the session, with the attributes of the original.
+  package func copyForSession(_ object: UInt) throws(CallFailure) -> UInt {
+    let template = Template([(.token, .flag(false))])
+    var copy: UInt = 0
+    try unsafe check(
+      functions.C_CopyObject(handle, object, template.attributes.baseAddress, template.count, &copy), "C_CopyObject")
+    return copy
+  }
+
   package func create(_ template: Template) throws(CallFailure) -> UInt {
     var object: UInt = 0
     try unsafe check(
