@@ -11,7 +11,7 @@ struct HelpTests {
   ]
   /// Those that explain themselves by their subcommands or by one argument.
   static let withoutExamples: Set = [
-    "key", "key list", "key show", "key activate", "key deactivate", "key suspend", "key compromise", "recovery", "log",
+    "key", "key activate", "key deactivate", "key suspend", "key compromise", "recovery", "log",
   ]
 
   @Test("--help prints help, with examples, and nothing else", arguments: commands)

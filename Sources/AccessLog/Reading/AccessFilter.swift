@@ -11,6 +11,8 @@ public struct AccessFilter: Sendable, Hashable {
   public var principal: String?
   /// Only this operation.
   public var operation: AccessEvent.Operation?
+  /// Only what is not daily use of keys: made, taken in, rotated, another state, census, recovery, configuration.
+  public var isChange = false
   /// Intents have no outcome, and fall out when one is asked for.
   public var outcome: Outcome?
   /// From this moment on.
@@ -20,12 +22,13 @@ public struct AccessFilter: Sendable, Hashable {
 
   /// Nil leaves a property open.
   public init(
-    key: String? = nil, principal: String? = nil, operation: AccessEvent.Operation? = nil, outcome: Outcome? = nil,
-    since: Timestamp? = nil, until: Timestamp? = nil
+    key: String? = nil, principal: String? = nil, operation: AccessEvent.Operation? = nil, isChange: Bool = false,
+    outcome: Outcome? = nil, since: Timestamp? = nil, until: Timestamp? = nil
   ) {
     self.key = key
     self.principal = principal
     self.operation = operation
+    self.isChange = isChange
     self.outcome = outcome
     self.since = since
     self.until = until
@@ -36,8 +39,19 @@ public struct AccessFilter: Sendable, Hashable {
     (key == nil || record.keyID == key)
       && (principal == nil || record.accessedBy == principal)
       && (operation == nil || record.operation == operation)
+      && (!isChange || !record.operation.isDailyUse)
       && (outcome == nil || record.success == (outcome == .success))
       && since.map { record.timestamp >= $0 } != false
       && until.map { record.timestamp < $0 } != false
   }
+}
+
+extension AccessEvent.Operation {
+  private static let dailyUse: Set<Self> = [
+    .wrap, .unwrap, .rewrap, .listVersions, .directEncrypt, .directDecrypt, .health, .close, .encrypt, .decrypt,
+    Self(rawValue: "list-adoptable"), Self(rawValue: "reencrypt"),
+  ]
+
+  /// What happens to data and not to keys. An operation that is not known here is not taken for one.
+  public var isDailyUse: Bool { Self.dailyUse.contains(self) }
 }

@@ -47,6 +47,7 @@ extension DataAtRestManager {
       progress(batch.count, source.fractionDone)
     }
     if !options.isDryRun { try await source.finish() }
+    report.passedOver = source.passedOver
     return report
   }
 

@@ -16,6 +16,8 @@ public struct Census: Sendable {
   public private(set) var underSharedKeys = 0
   /// What could not be read, and may need any version.
   public private(set) var failures: [(name: String, error: KMSError)] = []
+  /// What was left alone, as it is no envelope: a table, for instance, which must be counted by its columns.
+  public fileprivate(set) var passedOver = 0
 
   init(versions: [KeyVersion], taken: Timestamp) {
     self.versions = versions
@@ -66,5 +68,6 @@ extension DataAtRestManager {
       for item in batch { census.add(item) }
       progress(batch.count, source.fractionDone)
     }
+    census.passedOver += source.passedOver
   }
 }

@@ -21,6 +21,8 @@ public struct CensusRecord: Sendable, Hashable, Codable {
   public let envelopes: Int
   /// What could not be read.
   public let unreadable: Int
+  /// What was left alone, as it is no envelope; nil where it was not counted.
+  public let passedOver: Int?
   /// Every version that there was.
   public let versions: [Entry]
 
@@ -48,6 +50,7 @@ public struct CensusRecord: Sendable, Hashable, Codable {
     self.places = places
     envelopes = census.envelopes
     unreadable = census.failures.count
+    passedOver = census.passedOver
     versions = census.versions.map { version in
       Entry(
         id: version.id.description, key: version.key.description, provider: version.provider, state: version.state,

@@ -29,6 +29,14 @@ public protocol RewrapSource {
 
   /// How much was given already, 0 to 1; nil when nobody knows.
   var fractionDone: Double? { get }
+
+  /// How many things were passed over until now, as they are no envelopes. An own source need not count them.
+  var passedOver: Int { get }
+}
+
+extension RewrapSource {
+  /// None.
+  public var passedOver: Int { 0 }
 }
 
 /// One envelope where it is stored.
@@ -75,6 +83,8 @@ public struct BulkReport: Sendable {
   public var unchanged = 0
   /// Items that could not be changed and were left as they were.
   public var failures: [(name: String, error: KMSError)] = []
+  /// What was left alone, as it is no envelope.
+  public var passedOver = 0
 
   /// Nothing yet.
   public init() {}
@@ -87,5 +97,6 @@ public struct BulkReport: Sendable {
     left.changed += right.changed
     left.unchanged += right.unchanged
     left.failures += right.failures
+    left.passedOver += right.passedOver
   }
 }

@@ -33,16 +33,19 @@ extension DataAtRestManager {
 
   /// Encrypts a file anew, segment by segment. The new file takes the old one's place when it is whole.
   ///
-  /// - Parameter progress: called with the number of plaintext bytes done since the call before.
+  /// - Parameters:
+  ///   - isDryRun: everything is done, but the file stays as it is.
+  ///   - progress: called with the number of plaintext bytes done since the call before.
   public func reencryptFile(
-    _ path: FilePath, context: EncryptionContext = .empty, key: KeyName? = nil, principal: String? = nil,
+    _ path: FilePath, context: EncryptionContext = .empty, key: KeyName? = nil, isDryRun: Bool = false,
+    principal: String? = nil,
     progress: @escaping @Sendable (Int) -> Void = { _ in }
   ) async throws {
     let access = Access(principal: principal, contextNames: context.names)
     try await logged(.reencrypt, access) { event in
       _ = try enabledConfiguration()
       let old = try await fileJob { _ in
-        try HeaderJournal(for: path).finish()
+        if !isDryRun { try HeaderJournal(for: path).finish() }
         return try FileHeader(parsing: EnvelopeFile.header(of: path))
       }
       let oldCEK = try await contentKey(
@@ -55,7 +58,7 @@ extension DataAtRestManager {
         event: &event
       ).encoded()
       try await fileJob { checkCancellation in
-        try EnvelopeFile.replace(path) { source, target, _ in
+        try EnvelopeFile.replace(path, isDryRun: isDryRun) { source, target, _ in
           guard try FileStream.readHeader(from: source).0 == old else { throw HeaderJournal.changedMeanwhile(path) }
           _ = try target.writeAll(header)
           try FileStream.reseal(from: source, oldKey.value, to: target, newKey.value, context: context) { count in
@@ -86,7 +89,7 @@ extension DataAtRestManager {
         guard let path = item.file else {
           throw KMSError(.notSupported, "the body of this file is not here", advice: "Name the file itself.")
         }
-        if !options.isDryRun { try await reencryptFile(path, context: item.context, key: key) }
+        try await reencryptFile(path, context: item.context, key: key, isDryRun: options.isDryRun)
         return .done
       }.map { result in
         do { return try result.get() } catch { return .failed(error.asKMSError) }

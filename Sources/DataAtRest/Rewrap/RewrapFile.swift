@@ -65,13 +65,20 @@ enum EnvelopeFile {
     }
   }
 
-  /// A file with the same permissions takes the old one's place when it is whole.
+  /// A file with the same permissions takes the old one's place when it is whole; in a dry run it is not kept.
   static func replace(
-    _ path: FilePath, _ body: (_ source: FileDescriptor, _ target: FileDescriptor, _ size: Int) throws -> Void
+    _ path: FilePath, isDryRun: Bool = false,
+    _ body: (_ source: FileDescriptor, _ target: FileDescriptor, _ size: Int) throws -> Void
   ) throws {
     let source = try FileEndpoint.path(path).open().descriptor
     defer { try? source.close() }
     let status = try FileFailure.mapping("look at", path) { try FileStatus(source) }
+    guard !isDryRun else {
+      let null = try FileDescriptor.open(FilePath("/dev/null"), .writeOnly, options: .closeOnExec)
+      return try FileFailure.mapping("read", path) {
+        try null.closeAfter { try body(source, null, Int(status.size)) }
+      }
+    }
     let file = try AtomicFile(
       path, permissions: FilePermissions(rawValue: CInterop.Mode(status.mode & 0o777)), replacing: true)
     try FileFailure.mapping("write", path) { try body(source, file.descriptor, Int(status.size)) }

@@ -62,7 +62,7 @@ struct CensusCommand: AsyncParsableCommand {
     if census.underSharedKeys > 0 {
       line += ", \(census.underSharedKeys) under shared keys (their key blobs say what they need)"
     }
-    Terminal.print(line)
+    Terminal.print(line + passedOverNote(census.passedOver))
   }
 
   private func printJSON(_ census: Census) {
@@ -84,6 +84,7 @@ struct CensusCommand: AsyncParsableCommand {
     Terminal.print(
       JSONValue.object([
         ("taken", .string(census.taken.description)), ("envelopes", .integer(Int64(census.envelopes))),
+        ("passed_over", .integer(Int64(census.passedOver))),
         ("under_shared_keys", .integer(Int64(census.underSharedKeys))), ("versions", .array(known)),
         ("not_configured", .array(foreign)), ("unreadable", .array(unreadable)),
       ]).text)

@@ -32,37 +32,6 @@ struct Key: AsyncParsableCommand {
     }
   }
 
-  struct List: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "List all key versions, oldest first.")
-    @OptionGroup var suite: SuiteOptions
-    @OptionGroup var format: JSONOption
-
-    func run() async throws {
-      let (versions, oldest) = try await suite.withManager {
-        (try await $0.keyVersions(), $0.configuration.minUnwrapVersion)
-      }
-      print(versions, isWhole: true, oldest: oldest, json: format.json)
-    }
-  }
-
-  struct Show: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Show one key's versions.")
-    @OptionGroup var suite: SuiteOptions
-    @OptionGroup var format: JSONOption
-    @Argument(help: "The key's name.") var name: String
-
-    func run() async throws {
-      let key = try KeyName(name)
-      let (versions, oldest) = try await suite.withManager {
-        (try await $0.keyVersions(of: key), $0.configuration.minUnwrapVersion)
-      }
-      guard !versions.isEmpty else {
-        throw KMSError(.keyNotFound, "there is no key '\(key)'", advice: "'strongroom key list' shows all.")
-      }
-      print(versions, isWhole: true, oldest: oldest, json: format.json)
-    }
-  }
-
   struct Rotate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Make a new version and deactivate the ones before; they still open what they wrapped.",

@@ -1,10 +1,11 @@
 import Strongroom
 
 /// - Parameters:
-///   - isWhole: whether all versions of each key are there, so that the current one can be told.
+///   - current: the versions that wrap new data; nil when it was not looked which they are.
 ///   - oldest: `min-unwrap-version`, so that those it refuses can be told.
-func print(_ versions: [KeyVersion], isWhole: Bool = false, oldest: OldestVersion? = nil, json: Bool) {
-  let current = isWhole ? Set(Dictionary(grouping: versions, by: \.key).values.compactMap(\.current?.id)) : []
+func print(
+  _ versions: [KeyVersion], current: Set<KeyVersionID>? = nil, oldest: OldestVersion? = nil, json: Bool
+) {
   if json {
     Terminal.print(
       JSONValue.array(
@@ -12,7 +13,7 @@ func print(_ versions: [KeyVersion], isWhole: Bool = false, oldest: OldestVersio
           .object([
             ("key", .string(version.key.description)), ("version", .string(version.id.description)),
             ("state", .string(version.state.rawValue)),
-            ("current", isWhole ? .bool(current.contains(version.id)) : nil),
+            ("current", current.map { .bool($0.contains(version.id)) }),
             ("refused", oldest.map { .bool($0.forbids(version.id)) }),
             ("enforced_by", .string(version.enforcement.rawValue)), ("purpose", .string(version.purpose.rawValue)),
             ("created", (version.id.created?.description).map { .string($0) }), ("provider", .string(version.provider)),
@@ -25,7 +26,8 @@ func print(_ versions: [KeyVersion], isWhole: Bool = false, oldest: OldestVersio
     Terminal.table(
       versions.map { version in
         let notes = [
-          current.contains(version.id) ? "current" : nil, oldest?.forbids(version.id) == true ? "refused" : nil,
+          current?.contains(version.id) == true ? "current" : nil,
+          oldest?.forbids(version.id) == true ? "refused" : nil,
         ].compactMap { $0 }
         let state = version.state.rawValue + (notes.isEmpty ? "" : " (\(notes.joined(separator: ", ")))")
         return [

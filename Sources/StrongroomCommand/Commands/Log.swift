@@ -12,6 +12,7 @@ struct Log: AsyncParsableCommand {
         EXAMPLES
           strongroom log show --since 1h
           strongroom log show --key customer-pii --outcome failure --json
+          strongroom log show --since 90d --changes
         """)
     @OptionGroup var suite: SuiteOptions
     @OptionGroup var period: PeriodOptions
@@ -19,13 +20,15 @@ struct Log: AsyncParsableCommand {
     @Option(name: .long, help: "Only this key.") var key: String?
     @Option(name: .customLong("by"), help: "Only this principal.") var by: String?
     @Option(name: .long, help: "Only this operation: wrap, unwrap, encrypt, decrypt, rotate ….") var operation: String?
+    @Flag(name: .long, help: "Only what happened to keys: made, taken in, rotated, retired, destroyed, census ….")
+    var changes = false
     @Option(name: .long, help: "Only success or failure.") var outcome: AccessFilter.Outcome?
 
     func run() async throws {
       let configuration = try suite.load()
       let filter = AccessFilter(
-        key: key, principal: by, operation: operation.map { AccessEvent.Operation(rawValue: $0) }, outcome: outcome,
-        since: try period.start(), until: try period.end())
+        key: key, principal: by, operation: operation.map { AccessEvent.Operation(rawValue: $0) },
+        isChange: changes, outcome: outcome, since: try period.start(), until: try period.end())
       let summary = try AccessLogReader(directory: configuration.accessLog.directory).forEach(matching: filter) {
         record, line in
         if format.json {
@@ -48,6 +51,7 @@ struct Log: AsyncParsableCommand {
       text += pad(record.operation.rawValue, 14) + "  " + pad(record.keyID ?? "-", 16) + "  "
       text += pad(record.accessedBy, 12)
       if let provider = record.provider { text += "  " + provider }
+      if !record.operation.isDailyUse, let version = record.keyVersion { text += "  " + version }
       if let duration = record.durationMicroseconds, record.phase == .outcome { text += "  \(Int(duration)) µs" }
       if let reason = record.reason { text += "  [\(reason)]" }
       if let error = record.errorMessage { text += "  \(error)" }

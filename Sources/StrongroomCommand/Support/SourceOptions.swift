@@ -120,16 +120,23 @@ struct BulkArguments: ParsableArguments {
       Terminal.print(
         JSONValue.object([
           ("dry_run", dryRun ? .bool(true) : nil), (done, .integer(Int64(report.changed))),
-          ("current_already", .integer(Int64(report.unchanged))), ("failed", .array(failed)),
+          ("current_already", .integer(Int64(report.unchanged))), ("passed_over", .integer(Int64(report.passedOver))),
+          ("failed", .array(failed)),
         ]).text)
     } else {
       let verb = dryRun ? "would be \(done)" : done
       Terminal.print(
-        "\(report.changed) \(verb), \(report.unchanged) current already, \(report.failures.count) failed")
+        "\(report.changed) \(verb), \(report.unchanged) current already, \(report.failures.count) failed"
+          + passedOverNote(report.passedOver))
     }
     for failure in report.failures { Terminal.note("strongroom: \(failure.name): \(failure.error)") }
     if let first = report.failures.first { throw ExitCode(ExitStatus(first.error.code).rawValue) }
   }
+}
+
+/// Says that a folder holds more than envelopes: what is in tables is not seen without naming the columns.
+func passedOverNote(_ count: Int) -> String {
+  count == 0 ? "" : "; passed over \(count) that \(count == 1 ? "is" : "are") no envelope (tables need --column)"
 }
 
 /// `path` from the root on, links followed, where it is there.
