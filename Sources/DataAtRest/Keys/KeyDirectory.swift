@@ -48,7 +48,8 @@ final class KeyDirectory: Sendable {
     throw failure
       ?? KMSError(
         .keyNotFound, "provider \(provider) has no active version of key '\(key)' for wrapping",
-        advice: "Make one with 'strongroom key create \(key) --provider \(provider)'.", provider: provider,
+        advice: "'strongroom key rotate \(key) --provider \(provider)' makes one, and deactivates those elsewhere.",
+        provider: provider,
         key: key.description)
   }
 

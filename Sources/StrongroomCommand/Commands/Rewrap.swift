@@ -84,10 +84,11 @@ struct Migrate: AsyncParsableCommand {
         strongroom migrate --from laptop --to hsm backups/
 
       Both providers must be configured. Keys that the new one lacks are made in
-      it, under the same names. Set 'provider' to the new one first, so that no
-      new data goes under the old one's keys. When nothing failed here and in
-      any other place with data, the old provider can leave the configuration:
-      'strongroom census' shows whether anything still needs it.
+      it, under the same names. Run it once, then set 'provider' to the new one
+      everywhere, so that no new data goes under the old one's keys, then run it
+      again. When nothing failed here and in any other place with data, the old
+      provider can leave the configuration: 'strongroom census' shows whether
+      anything still needs it. Step by step: docs/operations.md.
       """)
 
   @OptionGroup var suite: SuiteOptions
