@@ -6,9 +6,9 @@ cd "$(dirname "$0")/.."
 
 Scripts/setup.sh demo
 echo "building (the first time takes some minutes) ..."
-swift build -c release --product strongroom --quiet
+swift build --product strongroom --quiet
 project=$PWD
-PATH=$(swift build -c release --show-bin-path):$PATH
+PATH=$(swift build --show-bin-path):$PATH
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
