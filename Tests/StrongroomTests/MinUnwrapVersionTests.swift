@@ -57,6 +57,37 @@ struct MinUnwrapVersionTests {
     #expect(try await manager.decryptString(sealed) == "value")
   }
 
+  @Test("a rewrap inside the token is refused as well", .enabled(if: SoftHSM.isInstalled, "SoftHSM is not installed"))
+  func inTheToken() async throws {
+    let manager = try DataAtRestManager(
+      providers: [try SoftHSM.makeToken().provider()], configuration: DataAtRestConfig(), reporter: Recorder())
+    try await manager.createKey(try key)
+    let sealed = try await manager.encrypt("value")
+    let new = try await manager.rotate(try key, reason: "test")
+    try await manager.updateConfiguration(DataAtRestConfig(minUnwrapVersion: new.id.description))
+    let refusal = try await failure { _ = try await manager.rewrap(sealed) }
+    #expect(refusal.code == .keyStateForbids && refusal.message.contains("min-unwrap-version"))
+    await manager.close()
+  }
+
+  @Test("a recovery key may be as old as it likes: nothing is unwrapped under it here")
+  func recovery() async throws {
+    let provider = InMemoryProvider(name: "m")
+    let manager = try DataAtRestManager(
+      providers: [provider], configuration: DataAtRestConfig(), reporter: Recorder())
+    let kek = SecretBytes.random(count: 32)
+    let offline = try await manager.importKeyVersion(kek, of: try KeyName("offline"), purpose: .recovery, id: id(1000))
+    try await manager.createKey(try key)
+    let sealed = try await manager.encrypt("value")
+    let new = try await manager.rotate(try key, reason: "test")
+    try await manager.updateConfiguration(
+      DataAtRestConfig(recoveryRecipients: ["offline"], minUnwrapVersion: "1970-01-01T00:00:02Z"))
+    let moved = try #require(try await manager.rewrap(sealed))
+    for message in [moved, try await manager.encrypt("value")] {
+      #expect(try EncryptMessage(parsing: message, as: .field).recipients.map(\.kid) == [new.id, offline.id])
+    }
+  }
+
   @Test("nothing is encrypted that would not open again", arguments: [true, false])
   func encryption(_ envelopes: Bool) async throws {
     let manager = try DataAtRestManager(

@@ -96,9 +96,16 @@ extension DataAtRestManager {
       provider: version.provider, key: version.key.description)
   }
 
+  /// Which setting forbids that data opens under this version, if one does. Under a recovery key none opens here
+  /// anyway, so none is too old.
+  private func tooOld(_ version: KeyVersion) -> OldestVersion? {
+    guard version.purpose != .recovery else { return nil }
+    return configuration.minUnwrapVersion.flatMap { $0.forbids(version.id) ? $0 : nil }
+  }
+
   /// Asked before every unwrapping, direct decryption and rewrap inside.
   func checkMayUnwrap(_ version: KeyVersion) throws {
-    guard let oldest = configuration.minUnwrapVersion, oldest.forbids(version.id) else { return }
+    guard let oldest = tooOld(version) else { return }
     throw KMSError(
       .keyStateForbids, "key version \(version.id) is older than data-at-rest.min-unwrap-version (\(oldest)) allows",
       advice: "Set min-unwrap-version back if this data is still needed, and rewrap it before you raise it again.",
@@ -107,7 +114,7 @@ extension DataAtRestManager {
 
   /// Nothing is encrypted that would not open again.
   func checkWillUnwrap(_ version: KeyVersion) throws {
-    guard let oldest = configuration.minUnwrapVersion, oldest.forbids(version.id) else { return }
+    guard let oldest = tooOld(version) else { return }
     throw KMSError(
       .keyStateForbids,
       "the current version of key '\(version.key)' is older than data-at-rest.min-unwrap-version "
