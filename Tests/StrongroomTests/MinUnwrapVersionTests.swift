@@ -57,16 +57,28 @@ struct MinUnwrapVersionTests {
     #expect(try await manager.decryptString(sealed) == "value")
   }
 
-  @Test("a rewrap inside the token is refused as well", .enabled(if: SoftHSM.isInstalled, "SoftHSM is not installed"))
+  @Test(
+    "a rewrap inside the token is refused as well; through a recipient that is not too old it goes on",
+    .enabled(if: SoftHSM.isInstalled, "SoftHSM is not installed"))
   func inTheToken() async throws {
     let manager = try DataAtRestManager(
-      providers: [try SoftHSM.makeToken().provider()], configuration: DataAtRestConfig(), reporter: Recorder())
-    try await manager.createKey(try key)
-    let sealed = try await manager.encrypt("value")
+      providers: [try SoftHSM.makeToken().provider()], configuration: DataAtRestConfig(recoveryRecipients: ["spare"]),
+      reporter: Recorder())
+    let old = try await manager.createKey(try key)
+    let spare = try await manager.createKey(try KeyName("spare"))
+    let both = try await manager.encrypt("both")
+    try await manager.updateConfiguration(DataAtRestConfig())
+    let alone = try await manager.encrypt("alone")
     let new = try await manager.rotate(try key, reason: "test")
-    try await manager.updateConfiguration(DataAtRestConfig(minUnwrapVersion: new.id.description))
-    let refusal = try await failure { _ = try await manager.rewrap(sealed) }
+    // The key's old version is older than the limit, the spare key is not.
+    #expect(old.id < spare.id && spare.id < new.id)
+    try await manager.updateConfiguration(
+      DataAtRestConfig(recoveryRecipients: ["spare"], minUnwrapVersion: spare.id.description))
+    let refusal = try await failure { _ = try await manager.rewrap(alone) }
     #expect(refusal.code == .keyStateForbids && refusal.message.contains("min-unwrap-version"))
+    let moved = try #require(try await manager.rewrap(both))
+    #expect(try EncryptMessage(parsing: moved, as: .field).recipients.map(\.kid) == [new.id, spare.id])
+    #expect(try await manager.decryptString(moved) == "both")
     await manager.close()
   }
 

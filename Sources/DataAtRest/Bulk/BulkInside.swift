@@ -76,7 +76,7 @@ extension DataAtRestManager {
           results[index] = .success(nil)
           continue
         }
-        try checkMayUnwrap(target)
+        try checkWillUnwrap(target)
         guard plan.targets.count == 1,
           let (recipient, old) = try await sourceInside(of: leader.message, for: target, access: leader.access)
         else { continue }

@@ -38,7 +38,7 @@ extension DataAtRestManager {
     of message: EncryptMessage, for target: KeyVersion, context: EncryptionContext, access: Access
   ) async throws -> WrappedKey {
     let aad = EncryptMessage.recipientAAD(context)
-    try checkMayUnwrap(target)
+    try checkWillUnwrap(target)
     let provider = try providers.provider(target.provider, access: access, key: target.key)
     var failure: KMSError?
     if let (recipient, old) = try await sourceInside(of: message, for: target, access: access) {
@@ -71,9 +71,8 @@ extension DataAtRestManager {
     guard try providers.provider(target.provider, access: access, key: target.key).rewrapsInside else { return nil }
     for recipient in message.recipients {
       guard let old = try await directory.version(recipient.kid, access: access), old.provider == target.provider,
-        old.purpose == .wrap
+        old.purpose == .wrap, (try? checkMayUnwrap(old)) != nil  // another may do; if none does, `contentKey` says why
       else { continue }
-      try checkMayUnwrap(old)
       return (recipient, old)
     }
     return nil
