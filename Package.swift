@@ -138,6 +138,13 @@ let package = Package(
       [
         "Strongroom", "InMemoryProvider", "PublicKeyProvider", "OpenSSLProvider", "RecoveryShares", "CryptoPrimitives", "TestSupport", system,
       ]),
+    tests(
+      "RewrapSourcesTests",
+      [
+        "RewrapSources", "Strongroom", "InMemoryProvider", "OpenSSLProvider", "PKCS11Provider", "DurableFiles",
+        "KMSTesting", "TestSupport", system,
+        .product(name: "GRDB", package: "GRDB.swift", condition: .when(traits: ["SQLite"])),
+      ]),
     tests("CLITests", ["StrongroomCommand", "QuickStart"]),
   ]
 )

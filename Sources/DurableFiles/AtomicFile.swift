@@ -5,7 +5,8 @@ package import SystemPackage
 
 /// A file that appears under its name only whole: written aside, fsynced, then put in place in one step.
 ///
-/// Dropped without ``commit()``, nothing remains, also after SIGKILL where the file system knows O_TMPFILE.
+/// Dropped without ``commit()``, nothing remains. SIGKILL may leave a temporary file (where the file system knows
+/// O_TMPFILE, only between two calls of ``commit()``), which ``removeLeftovers(in:)`` tells from one in use by its lock.
 package struct AtomicFile: ~Copyable {
   /// Where the content is written. Standing at 0.
   package let descriptor: FileDescriptor
@@ -42,6 +43,18 @@ package struct AtomicFile: ~Copyable {
     }
     self.path = path
     self.replaces = replacing
+    _ = flock(descriptor.rawValue, LOCK_EX | LOCK_NB)  // nobody else has it yet
+  }
+
+  /// Gives the file the owner, group and permissions of the one that it is to replace.
+  package func take(ownerOf other: FileStatus) throws {
+    try FileFailure.mapping("give the owner of the old file to the new", path) {
+      let own = try FileStatus(descriptor)
+      if own.owner != other.owner || own.group != other.group {
+        guard fchown(descriptor.rawValue, other.owner, other.group) == 0 else { throw Errno(rawValue: errno) }
+      }
+      guard fchmod(descriptor.rawValue, other.mode & 0o777) == 0 else { throw Errno(rawValue: errno) }
+    }
   }
 
   /// Writes all of `bytes` at the current position.
@@ -79,10 +92,14 @@ package struct AtomicFile: ~Copyable {
     throw error == .fileExists ? Self.exists(path) : FileFailure.error("create", path, error)
   }
 
+  static let suffix = ".strongroom-partial"
+
   private static func temporaryName(for path: FilePath) -> FilePath {
-    let name = path.lastComponent?.string ?? "output"
+    // A name has at most 255 bytes, a character of it up to some dozens.
+    var name = path.lastComponent?.string ?? "output"
+    while name.utf8.count > 200 { name.removeLast() }
     let random = UInt32.random(in: .min ... .max)
-    return path.removingLastComponent().appending(".\(name.prefix(200)).\(String(random, radix: 36)).partial")
+    return path.removingLastComponent().appending(".\(name).\(String(random, radix: 36))\(suffix)")
   }
 
   private static func exists(_ path: FilePath) -> KMSError {

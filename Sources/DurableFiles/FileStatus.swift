@@ -10,6 +10,7 @@ package struct FileStatus: Sendable, Hashable {
   package let modified: Int64
   package let mode: UInt32
   package let owner: UInt32
+  package let group: UInt32
 
   package var isRegularFile: Bool { mode & UInt32(S_IFMT) == UInt32(S_IFREG) }
   package var isFolder: Bool { mode & UInt32(S_IFMT) == UInt32(S_IFDIR) }
@@ -42,5 +43,6 @@ package struct FileStatus: Sendable, Hashable {
     modified = Int64(info.st_mtim.tv_sec) * 1_000_000_000 + Int64(info.st_mtim.tv_nsec)
     mode = info.st_mode
     owner = info.st_uid
+    group = info.st_gid
   }
 }

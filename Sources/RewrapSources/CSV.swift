@@ -19,10 +19,15 @@ package struct CSVField {
 /// Reads rows of a table so that untouched fields are written back as they were.
 package struct CSVRows {
   private let bytes: [UInt8]
+  private let isOneRecord: Bool
   private var position = 0
   package private(set) var line = 1
 
-  package init(_ bytes: [UInt8]) { self.bytes = bytes }
+  /// - Parameter isOneRecord: the caller says which row of the table it is.
+  package init(_ bytes: [UInt8], isOneRecord: Bool = false) {
+    self.bytes = bytes
+    self.isOneRecord = isOneRecord
+  }
 
   /// The next row; nil at the end.
   package mutating func next() throws -> [CSVField]? {
@@ -72,6 +77,8 @@ package struct CSVRows {
   }
 
   private func malformed(_ problem: String) -> KMSError {
-    KMSError(.invalidInput, "row \(line) of the table: \(problem)", advice: "The table must be CSV (RFC 4180).")
+    KMSError(
+      .invalidInput, isOneRecord ? problem : "row \(line) of the table: \(problem)",
+      advice: "The table must be CSV (RFC 4180).")
   }
 }

@@ -23,18 +23,26 @@ struct CSVFormat: TableFormat {
     return length
   }
 
+  /// Cuts where ``CSVRows`` does: a quote opens a field only at its beginning.
   func recordLength(_ bytes: ArraySlice<UInt8>, isAll: Bool) -> Int? {
-    var isQuoted = false
+    enum State { case start, plain, quoted, closing }
+    var state = State.start
     for position in bytes.indices {
-      if bytes[position] == 0x22 { isQuoted.toggle() }
-      if bytes[position] == 0x0A, !isQuoted { return position - bytes.startIndex + 1 }
+      switch (state, bytes[position]) {
+      case (.start, 0x22), (.closing, 0x22): state = .quoted
+      case (.quoted, 0x22): state = .closing
+      case (.quoted, _): break
+      case (_, 0x0A): return position - bytes.startIndex + 1
+      case (_, 0x2C): state = .start
+      default: state = .plain
+      }
     }
     return isAll ? bytes.count : nil
   }
 
   func values(in record: [UInt8]) throws -> [TableValue] {
     guard !record.allSatisfy({ $0 == 0x0A || $0 == 0x0D }) else { return [] }
-    var rows = CSVRows(record)
+    var rows = CSVRows(record, isOneRecord: true)
     let fields = try rows.next() ?? []
     guard fields.count == width else {
       throw KMSError(

@@ -16,7 +16,7 @@ struct ChunkReader {
 
   init(_ path: FilePath) throws { file = try OpenFile(path) }
 
-  var mode: FilePermissions { FilePermissions(rawValue: CInterop.Mode(file.status.mode & 0o777)) }
+  var status: FileStatus { file.status }
 
   var fractionDone: Double { file.status.size > 0 ? min(1, Double(position) / Double(file.status.size)) : 1 }
 

@@ -1,3 +1,4 @@
+internal import FoundationEssentials
 internal import KMSCore
 
 /// JSON Lines: one object a line, envelopes in members of the object itself.
@@ -22,28 +23,26 @@ struct JSONLinesFormat: TableFormat {
       throw KMSError(.invalidInput, "it is no JSON object", advice: "Each line must hold one JSON object (RFC 8259).")
     }
     let row = columns.rowKey.flatMap { key in
-      members.last { $0.name == key }.map { String(decoding: record[$0.range], as: UTF8.self) }
+      members.last { $0.name == key }.map { member in
+        let text = record[member.range]
+        return (member.isString ? unescaped(text) : nil) ?? String(decoding: text, as: UTF8.self)
+      }
     }
-    return members.filter { columns.columns.contains($0.name) && $0.isString && !$0.range.isEmpty }.map { member in
-      TableValue(column: member.name, range: member.range, text: Self.unescaped(record[member.range]), row: row)
+    let isNull = { (member: JSONMembers.Member) in !member.isString && record[member.range] == Self.null[...] }
+    return members.filter { columns.columns.contains($0.name) && !$0.range.isEmpty && !isNull($0) }.map { member in
+      // Writers escape `/`, and some `+`, too.
+      let text = member.isString ? unescaped(record[member.range]).map { Array($0.utf8) } : nil
+      return TableValue(column: member.name, range: member.range, text: text, row: row)
     }
   }
 
-  /// The only escape that writers of base64 use is `\/`.
-  private static func unescaped(_ text: ArraySlice<UInt8>) -> [UInt8]? {
-    guard text.contains(0x5C) else { return Array(text) }
-    var result: [UInt8] = []
-    var rest = text
-    while let byte = rest.popFirst() {
-      guard byte == 0x5C else {
-        result.append(byte)
-        continue
-      }
-      guard rest.popFirst() == 0x2F else { return nil }
-      result.append(0x2F)
-    }
-    return result
-  }
+  private static let null = Array("null".utf8)
+}
+
+/// What stands between the quotes of a JSON string; nil when it is none.
+private func unescaped(_ text: ArraySlice<UInt8>) -> String? {
+  guard text.contains(0x5C) else { return String(decoding: text, as: UTF8.self) }
+  return try? JSONDecoder().decode(String.self, from: Data([0x22] + text + [0x22]))
 }
 
 /// Where the members of a JSON object's top level stand.
@@ -65,9 +64,9 @@ private struct JSONMembers {
     var members: [Member] = []
     if take(0x7D) { return isAtEnd() ? members : nil }
     repeat {
-      guard let name = string(), take(0x3A), let value = value(depth: 0) else { return nil }
-      members.append(
-        Member(name: String(decoding: bytes[name], as: UTF8.self), range: value.range, isString: value.isString))
+      guard let range = string(), let name = unescaped(bytes[range]), take(0x3A), let value = value(depth: 0)
+      else { return nil }
+      members.append(Member(name: name, range: value.range, isString: value.isString))
     } while take(0x2C)
     return take(0x7D) && isAtEnd() ? members : nil
   }

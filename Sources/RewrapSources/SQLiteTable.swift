@@ -16,11 +16,16 @@
     private let columns: TableColumns
     private let isReadOnly: Bool
     private var database: DatabaseQueue?
-    private var lastRow = Int64.min
+    /// What the next batch begins with; nil at the end.
+    private var nextRow: Int64? = .min
+    /// A name of the rowid that is no column's.
+    private var rowID = ""
+    private let busyTimeout: Double
     private var largestRow: Int64 = 0
     private var batch: [Cell] = []
 
     private static let batchCount = 512
+    private static let batchBytes = 8 << 20
 
     private struct Cell {
       let row: Int64
@@ -32,6 +37,14 @@
     ///   - columns: of which tables' columns hold envelopes; empty (NULL) values are passed over.
     ///   - isReadOnly: nothing will be stored, as in a dry run or a census.
     public init(_ path: FilePath, table: String, columns: TableColumns, isReadOnly: Bool = false) {
+      self.init(path, table: table, columns: columns, isReadOnly: isReadOnly, busyTimeout: 10)
+    }
+
+    /// - Parameter busyTimeout: seconds to wait for others' locks.
+    package init(
+      _ path: FilePath, table: String, columns: TableColumns, isReadOnly: Bool = false, busyTimeout: Double
+    ) {
+      self.busyTimeout = busyTimeout
       self.path = path
       self.table = table
       self.columns = columns
@@ -39,24 +52,27 @@
     }
 
     public var fractionDone: Double? {
-      largestRow > 0 ? min(1, max(0, Double(lastRow) / Double(largestRow))) : nil
+      largestRow > 0 ? min(1, max(0, Double(nextRow ?? .max) / Double(largestRow))) : nil
     }
 
     public mutating func nextBatch() async throws -> [StoredEnvelope]? {
       let database = try await open()
-      let (sql, last, hasKey) = (select, lastRow, columns.rowKey != nil)
+      guard let first = nextRow else { return nil }
+      let (sql, hasKey) = (select, columns.rowKey != nil)
       let rows = try await mapping {
         try await database.read { db in
-          try Row.fetchAll(db, sql: sql, arguments: [last]).map { row in
-            let values = Array(row.databaseValues)
-            return (
-              row: row[0] as Int64, key: hasKey ? row[1] as String? : nil, values: Array(values[(hasKey ? 2 : 1)...])
-            )
+          var (rows, size): ([(row: Int64, key: String?, values: [DatabaseValue])], Int) = ([], 0)
+          let cursor = try Row.fetchCursor(db, sql: sql, arguments: [first])
+          while size < Self.batchBytes, let row = try cursor.next() {
+            let values = row.databaseValues.dropFirst(hasKey ? 2 : 1)
+            size += values.reduce(0) { $0 + $1.size }
+            rows.append((row: row[0], key: hasKey ? row[1] : nil, values: Array(values)))
           }
+          return rows
         }
       }
       guard let end = rows.last else { return nil }
-      lastRow = end.row
+      nextRow = end.row < .max ? end.row + 1 : nil
       batch = []
       var items: [StoredEnvelope] = []
       for (row, key, values) in rows {
@@ -71,7 +87,7 @@
 
     public mutating func replace(_ new: [Int: [UInt8]]) async throws -> [Int: KMSError] {
       let database = try await open()
-      let (batch, table, path) = (batch, table, path)
+      let (batch, table, path, rowID) = (batch, table, path, rowID)
       return try await mapping {
         try await database.write { db in
           var refused: [Int: KMSError] = [:]
@@ -84,9 +100,17 @@
                 Data(bytes).databaseValue
               }
             let column = Self.quoted(cell.column)
-            try db.execute(
-              sql: "UPDATE \(Self.quoted(table)) SET \(column) = ? WHERE _rowid_ = ? AND \(column) IS ?",
-              arguments: [value, cell.row, cell.value])
+            do {
+              try db.execute(
+                sql: "UPDATE \(Self.quoted(table)) SET \(column) = ? WHERE \(rowID) = ? AND \(column) IS ?",
+                arguments: [value, cell.row, cell.value])
+            } catch let error as DatabaseError
+              where error.resultCode == .SQLITE_CONSTRAINT && db.isInsideTransaction
+            {
+              // Only this statement was undone.
+              refused[index] = Self.failure(error, path)
+              continue
+            }
             if db.changesCount == 0 {
               refused[index] = KMSError(
                 .fileFailed, "the value in \(path) was changed by somebody else while it was worked on",
@@ -98,13 +122,16 @@
       }
     }
 
-    public mutating func finish() async throws { try database?.close() }
+    public mutating func finish() async throws {
+      let database = database
+      try await mapping { try database?.close() }
+    }
 
     private var select: String {
       let selected =
         (columns.rowKey.map { ["CAST(\(Self.quoted($0)) AS TEXT)"] } ?? []) + columns.columns.map(Self.quoted)
-      return "SELECT _rowid_, \(selected.joined(separator: ", ")) FROM \(Self.quoted(table)) "
-        + "WHERE _rowid_ > ? ORDER BY _rowid_ LIMIT \(Self.batchCount)"
+      return "SELECT \(rowID), \(selected.joined(separator: ", ")) FROM \(Self.quoted(table)) "
+        + "WHERE \(rowID) >= ? ORDER BY \(rowID) LIMIT \(Self.batchCount)"
     }
 
     private func item(_ cell: Cell, key: String?) -> StoredEnvelope {
@@ -130,51 +157,71 @@
       if let database { return database }
       var configuration = Configuration()
       configuration.readonly = isReadOnly
-      configuration.busyMode = .timeout(10)
+      configuration.busyMode = .timeout(busyTimeout)
       let (path, table, columns) = (path, table, columns)
-      let (opened, largest) = try await mapping {
+      let (opened, name, largest) = try await mapping {
         let opened = try DatabaseQueue(path: path.string, configuration: configuration)
-        let largest = try await opened.read { db in
-          try Self.check(db, path, table, columns)
-          return try Int64.fetchOne(db, sql: "SELECT max(_rowid_) FROM \(Self.quoted(table))") ?? 0
+        let (name, largest) = try await opened.read { db in
+          let name = try Self.rowID(db, path, table, columns)
+          return (name, try Int64.fetchOne(db, sql: "SELECT max(\(name)) FROM \(Self.quoted(table))") ?? 0)
         }
-        return (opened, largest)
+        return (opened, name, largest)
       }
-      (database, largestRow) = (opened, largest)
+      (database, rowID, largestRow) = (opened, name, largest)
       return opened
     }
 
-    private static func check(_ db: Database, _ path: FilePath, _ table: String, _ columns: TableColumns) throws {
+    /// The rowid's name, in a table that can be a source.
+    private static func rowID(
+      _ db: Database, _ path: FilePath, _ table: String, _ columns: TableColumns
+    ) throws -> String {
       guard try db.tableExists(table) else {
         let tables = try String.fetchAll(db, sql: "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
         throw KMSError(
           .invalidInput, "\(path) has no table '\(table)'",
           advice: tables.isEmpty ? "It has none at all." : "It has: \(tables.joined(separator: ", ")).")
       }
-      let names = try db.columns(in: table).map(\.name)
+      // GRDB's own `columns(in:)` does not take names with quotes in them.
+      let names = try String.fetchAll(db, sql: "SELECT name FROM pragma_table_xinfo(?)", arguments: [table])
       for name in columns.columns + (columns.rowKey.map { [$0] } ?? []) where !names.contains(name) {
         throw KMSError(
           .invalidInput, "table \(table) of \(path) has no column '\(name)'",
           advice: "It has: \(names.joined(separator: ", ")).")
       }
-      guard (try? db.makeStatement(sql: "SELECT _rowid_ FROM \(quoted(table))")) != nil else {
+      let taken = Set(names.map { $0.lowercased() })
+      guard let name = ["_rowid_", "rowid", "oid"].first(where: { !taken.contains($0) }),
+        (try? db.makeStatement(sql: "SELECT \(name) FROM \(quoted(table))")) != nil
+      else {
         throw KMSError(
           .notSupported, "table \(table) of \(path) is WITHOUT ROWID",
           advice: "Write a RewrapSource for it; Sources/RewrapSources/SQLiteTable.swift is an example.")
       }
+      return name
     }
 
     private func mapping<Value>(_ body: () async throws -> Value) async throws -> Value {
-      do { return try await body() } catch let error as DatabaseError {
-        throw KMSError(
-          .fileFailed, "SQLite cannot use \(path): \(error.message ?? "\(error.resultCode)")",
-          advice: "Transactions that were committed stay; mend the cause and run the command again.",
-          cause: "SQLite \(error.extendedResultCode.rawValue)")
-      }
+      do { return try await body() } catch let error as DatabaseError { throw Self.failure(error, path) }
+    }
+
+    private static func failure(_ error: DatabaseError, _ path: FilePath) -> KMSError {
+      KMSError(
+        .fileFailed, "SQLite cannot use \(path): \(error.message ?? "\(error.resultCode)")",
+        advice: "Transactions that were committed stay; mend the cause and run the command again.",
+        cause: "SQLite \(error.extendedResultCode.rawValue)")
     }
 
     private static func quoted(_ name: String) -> String {
       "\"" + name.replacing("\"", with: "\"\"") + "\""
+    }
+  }
+
+  extension DatabaseValue {
+    fileprivate var size: Int {
+      switch storage {
+      case .blob(let data): data.count
+      case .string(let text): text.utf8.count
+      default: 8
+      }
     }
   }
 #endif

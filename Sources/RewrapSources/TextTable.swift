@@ -28,6 +28,7 @@ public struct TextTable: RewrapSource {
   private var recordNumber = 0
 
   private static let batchCount = 512
+  private static let batchBytes = 8 << 20
 
   private struct Record {
     let bytes: [UInt8]
@@ -53,9 +54,12 @@ public struct TextTable: RewrapSource {
   public mutating func nextBatch() async throws -> [StoredEnvelope]? {
     try open()
     try flush()
-    var items: [StoredEnvelope] = []
-    while items.count < Self.batchCount, let bytes = try reader?.next({ format.recordLength($0, isAll: $1) }) {
+    var (items, size): ([StoredEnvelope], Int) = ([], 0)
+    while items.count < Self.batchCount, size < Self.batchBytes,
+      let bytes = try reader?.next({ format.recordLength($0, isAll: $1) })
+    {
       recordNumber += 1
+      size += bytes.count
       var record = Record(bytes: bytes)
       let name = "\(path), \(format.recordName) \(recordNumber)"
       do {
@@ -109,7 +113,11 @@ public struct TextTable: RewrapSource {
     guard reader == nil else { return }
     var opened = try ChunkReader(path)
     let header = try opened.next { try format.readHeader($0, isAll: $1) }
-    if !isReadOnly { output = try Output(path, mode: opened.mode) }
+    if header == nil { _ = try format.readHeader([], isAll: true) }  // says what an empty file lacks
+    if !isReadOnly {
+      try? AtomicFile.removeLeftovers(in: path.removingLastComponent())  // a folder that cannot be listed will do
+      output = try Output(path, replacing: opened.status)
+    }
     if let header {
       records.append(Record(bytes: header))
       recordNumber = header.isEmpty ? 0 : 1
@@ -141,9 +149,11 @@ private final class Output {
   private var file: AtomicFile?
   private let path: FilePath
 
-  init(_ path: FilePath, mode: FilePermissions) throws {
+  init(_ path: FilePath, replacing status: FileStatus) throws {
     self.path = path
-    file = try AtomicFile(path, permissions: mode, replacing: true)
+    let new = try AtomicFile(path, replacing: true)
+    try new.take(ownerOf: status)
+    file = consume new
   }
 
   func write(_ bytes: [UInt8]) throws {

@@ -172,6 +172,6 @@ struct KeyStoreTests {
       _ = try await store.setState(.active, of: first.id)
     }
     let names = try FileManager.default.contentsOfDirectory(atPath: folder.path)
-    #expect(Set(names.filter { !$0.hasSuffix(".partial") }) == ["keys.p12", "keys.p12.lock"])
+    #expect(Set(names.filter { !$0.hasSuffix(".strongroom-partial") }) == ["keys.p12", "keys.p12.lock"])
   }
 }

@@ -54,3 +54,10 @@ final class Recorder: AccessReporter {
 
 /// The key that configurations name when they name none.
 var key: KeyName { get throws { try KeyName("default") } }
+
+/// Counts from any thread.
+final class Counter: Sendable {
+  private let count = Mutex(0)
+  var value: Int { count.withLock { $0 } }
+  func add(_ number: Int) { count.withLock { $0 += number } }
+}

@@ -15,6 +15,7 @@ public struct EnvelopeFiles: RewrapSource {
   private let replacement: FileReplacement?
   /// What is still to be looked at, the next one last.
   private var pending: [(path: FilePath, isNamed: Bool)]
+  private var cleaned: Set<FilePath> = []
   private var batch: [(path: FilePath, old: [UInt8])] = []
   /// Files that were looked at, of all that there are; counted before the first is opened.
   private var looked = 0
@@ -40,7 +41,7 @@ public struct EnvelopeFiles: RewrapSource {
       let paths = pending.map(\.path)
       total = try await fileJob { _ in paths.reduce(0) { $0 + countFiles($1) } }
     }
-    var reader = Reader(pending: pending, context: context, finishesJournals: replacement != nil)
+    var reader = Reader(pending: pending, context: context, changes: replacement != nil, cleaned: cleaned)
     let (read, items, old) = try await fileJob { [reader] _ in
       var reader = reader
       let (items, old) = reader.read(count: Self.batchCount, bytes: Self.batchBytes)
@@ -48,8 +49,9 @@ public struct EnvelopeFiles: RewrapSource {
     }
     reader = read
     pending = reader.pending
+    cleaned = reader.cleaned
     passedOver += reader.passedOver
-    looked += items.count + reader.passedOver
+    looked += reader.looked
     batch = old
     return items.isEmpty && pending.isEmpty ? nil : items
   }
@@ -80,18 +82,27 @@ public struct EnvelopeFiles: RewrapSource {
 private struct Reader: Sendable {
   var pending: [(path: FilePath, isNamed: Bool)]
   var passedOver = 0
+  /// Everything that is no folder.
+  var looked = 0
   let context: EncryptionContext
-  let finishesJournals: Bool
+  /// Whether what killed runs left is finished and removed.
+  let changes: Bool
+  /// Folders of files that were named.
+  var cleaned: Set<FilePath>
 
-  init(pending: [(path: FilePath, isNamed: Bool)], context: EncryptionContext, finishesJournals: Bool) {
+  init(
+    pending: [(path: FilePath, isNamed: Bool)], context: EncryptionContext, changes: Bool, cleaned: Set<FilePath>
+  ) {
     self.pending = pending
     self.context = context
-    self.finishesJournals = finishesJournals
+    self.changes = changes
+    self.cleaned = cleaned
   }
 
   mutating func read(count: Int, bytes: Int) -> ([StoredEnvelope], [(path: FilePath, old: [UInt8])]) {
     var (items, olds, size): ([StoredEnvelope], [(path: FilePath, old: [UInt8])], Int) = ([], [], 0)
     while items.count < count, size < bytes, let (path, isNamed) = pending.popLast() {
+      looked += 1
       do {
         guard let (old, kind) = try look(at: path, isNamed: isNamed) else { continue }
         size += old.count
@@ -113,12 +124,16 @@ private struct Reader: Sendable {
       throw FileFailure.error("read", path, .noSuchFileOrDirectory)
     }
     guard !status.isFolder else {
+      looked -= 1
       for name in try folderContents(path).reversed() { enqueue(name, in: path) }
       return nil
     }
     guard status.isRegularFile else {
       guard isNamed else { return nil }
       throw KMSError(.invalidInput, "\(path) is no file or folder", advice: "Name a file or a folder.")
+    }
+    if isNamed, changes, cleaned.insert(path.removingLastComponent()).inserted {
+      try? AtomicFile.removeLeftovers(in: path.removingLastComponent())  // a folder that cannot be listed will do
     }
     try finishJournal(of: path)
     let descriptor = try FileEndpoint.path(path).open().descriptor
@@ -137,18 +152,23 @@ private struct Reader: Sendable {
   }
 
   private mutating func enqueue(_ name: FilePath.Component, in folder: FilePath) {
-    guard !HeaderJournal.isJournal(name) else { return }  // finished with its file
-    guard !(name.string.hasPrefix(".") && name.string.hasSuffix(".partial")) else { return }
-    pending.append((folder.appending(name), false))
+    let path = folder.appending(name)
+    if HeaderJournal.isJournal(name) {
+      looked += 1  // finished with its file
+    } else if AtomicFile.isTemporary(name) {
+      looked += 1
+      if changes { AtomicFile.removeLeftover(path) }
+    } else {
+      pending.append((path, false))
+    }
   }
 
   private func finishJournal(of path: FilePath) throws {
     let journal = HeaderJournal(for: path)
-    if finishesJournals {
+    if changes {
       try journal.finish()
     } else if journal.exists {
-      throw KMSError(
-        .malformedEnvelope, "a rewrap in place was cut off here", advice: "Finish it with 'strongroom rewrap \(path)'.")
+      throw journal.cutOff
     }
   }
 

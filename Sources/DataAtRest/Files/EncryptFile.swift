@@ -88,6 +88,7 @@ extension DataAtRestManager {
       let opened = try source.open()
       defer { if opened.isOurs { try? opened.descriptor.close() } }
       let input = opened.descriptor
+      if case .path(let path, _) = source { try await fileJob { _ in try HeaderJournal(for: path).check() } }
       let start = try await fileJob { _ in
         try FileFailure.mapping("read", source.name) { try input.readFully(upTo: 16) }
       }

@@ -2,17 +2,17 @@ internal import DurableFiles
 internal import Envelope
 internal import Glibc
 internal import KMSCore
-internal import SystemPackage
+package import SystemPackage
 
 /// What makes an in-place rewrite of a file's header safe: a file beside it that holds the old header and the new
 /// one, there from before the first byte is changed until the last is durable.
 ///
 /// It appears whole or not at all, so whoever finds one can finish the rewrite.
-struct HeaderJournal {
+package struct HeaderJournal {
   let file: FilePath
   private let path: FilePath
 
-  init(for file: FilePath) {
+  package init(for file: FilePath) {
     self.file = file
     path = file.removingLastComponent().appending(".\(file.lastComponent?.string ?? "")\(Self.suffix)")
   }
@@ -44,11 +44,10 @@ struct HeaderJournal {
     guard exists else { return false }
     try withFile { target in
       guard exists else { return }  // finished by another process while this one waited for the lock
-      let both = try readFile(path, limit: 2 * FileHeader.largestSize)
-      let (old, new) = (both.prefix(both.count / 2), both.suffix(both.count / 2))
+      let (old, new) = try content()
       let current = try target.readFully(upTo: new.count)
       let isOurs = current.count == new.count && zip(current, zip(old, new)).allSatisfy { $0 == $1.0 || $0 == $1.1 }
-      if isOurs { return try apply(Array(new), to: target) }
+      if isOurs { return try apply(new, to: target) }
       // The file was replaced by a whole one since: the journal is of the past.
       guard (try? FileHeader(startOf: current)) != nil else {
         throw KMSError(
@@ -58,6 +57,37 @@ struct HeaderJournal {
       try remove()
     }
     return true
+  }
+
+  /// The old header and the new one.
+  private func content() throws -> (old: [UInt8], new: [UInt8]) {
+    let both = try readFile(path, limit: 2 * FileHeader.largestSize)
+    let (old, new) = (Array(both.prefix(both.count / 2)), Array(both.suffix(both.count / 2)))
+    // It is there whole or not at all; but another file may have been given its name.
+    guard let first = try? FileHeader(parsing: old), let second = try? FileHeader(parsing: new),
+      first.keyBlob.thumbprint == second.keyBlob.thumbprint
+    else {
+      throw KMSError(
+        .malformedEnvelope, "\(path) is not what a rewrap in place leaves",
+        advice: "Move it away; \(file) was left as it is.")
+    }
+    return (old, new)
+  }
+
+  /// For readers: a file whose header is neither the old one nor the new one waits for a rewrap.
+  ///
+  /// - Throws: ``KMSError/Code/malformedEnvelope``, which says so.
+  package func check() throws {
+    guard exists, let (old, new) = try? content(), let current = try? EnvelopeFile.start(of: file, count: old.count),
+      current != old, current != new
+    else { return }
+    throw cutOff
+  }
+
+  var cutOff: KMSError {
+    KMSError(
+      .malformedEnvelope, "a rewrap in place of \(file) was cut off",
+      advice: "Finish it with 'strongroom rewrap \(file)'.")
   }
 
   private func apply(_ new: [UInt8], to target: FileDescriptor) throws {

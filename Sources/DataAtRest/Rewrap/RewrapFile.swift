@@ -43,6 +43,14 @@ enum EnvelopeFile {
     }
   }
 
+  /// Its first bytes, as many as there are up to `count`.
+  static func start(of path: FilePath, count: Int) throws -> [UInt8] {
+    let descriptor = try FileEndpoint.path(path).open().descriptor
+    return try FileFailure.mapping("read", path) {
+      try descriptor.closeAfter { try descriptor.readFully(upTo: count) }
+    }
+  }
+
   static func replaceHeader(
     of path: FilePath, from old: [UInt8], to new: [UInt8], _ replacement: FileReplacement
   ) throws {
@@ -65,7 +73,8 @@ enum EnvelopeFile {
     }
   }
 
-  /// A file with the same permissions takes the old one's place when it is whole; in a dry run it is not kept.
+  /// A file with the same owner and permissions takes the old one's place when it is whole; in a dry run it is not
+  /// kept.
   static func replace(
     _ path: FilePath, isDryRun: Bool = false,
     _ body: (_ source: FileDescriptor, _ target: FileDescriptor, _ size: Int) throws -> Void
@@ -79,8 +88,8 @@ enum EnvelopeFile {
         try null.closeAfter { try body(source, null, Int(status.size)) }
       }
     }
-    let file = try AtomicFile(
-      path, permissions: FilePermissions(rawValue: CInterop.Mode(status.mode & 0o777)), replacing: true)
+    let file = try AtomicFile(path, replacing: true)
+    try file.take(ownerOf: status)
     try FileFailure.mapping("write", path) { try body(source, file.descriptor, Int(status.size)) }
     try file.commit()
   }

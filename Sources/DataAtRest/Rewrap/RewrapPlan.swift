@@ -47,7 +47,11 @@ extension DataAtRestManager {
     var ours = 0
     for recipient in message.recipients {
       let version = try await directory.version(recipient.kid, access: access)
-      if version != nil { ours += 1 }
+      if version != nil {
+        ours += 1
+      } else if let failure = directory.failure {
+        throw failure  // it may be of the provider that could not be asked
+      }
       guard let version, let target = try await target(for: version, goal, access: access), target.id != version.id
       else {
         steps.append(.keep(recipient))
@@ -84,6 +88,11 @@ extension DataAtRestManager {
       return try await directory.current(of: version.key, purpose: .wrap, access: access)
     case .provider(let name, let source):
       guard version.provider == source else { return nil }
+      if configuration.recoveryRecipients.contains(version.key) {
+        let newest = try await directory.recovery(of: version.key, access: access)
+        return newest.provider == source ? nil : newest
+      }
+      guard version.purpose == .wrap else { return nil }
       return try await directory.current(of: version.key, in: name, access: access)
     }
   }

@@ -31,7 +31,8 @@ struct CensusCommand: AsyncParsableCommand {
       var census = try await manager.beginCensus()
       let bar = ProgressBar("counting", total: nil, unit: .items)
       defer { bar.finish() }
-      for var source in try sources.sources(replacement: nil) {
+      for each in try sources.sources(replacement: nil) {
+        var source = try each.open()
         try await manager.count(&source, in: &census) { bar.add($0, fraction: $1) }
       }
       if let file {

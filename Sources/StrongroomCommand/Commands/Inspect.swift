@@ -24,6 +24,7 @@ struct Inspect: AsyncParsableCommand {
       ? FileDescriptor.standardInput
       : try FileFailure.mapping("read", FilePath(input)) { try FileDescriptor.open(FilePath(input), .readOnly) }
     defer { if input != "-" { try? descriptor.close() } }
+    if input != "-" { try HeaderJournal(for: FilePath(input)).check() }
     let limit = DataAtRestManager.fieldLimit * 2
     var bytes = try FileFailure.mapping("read", FilePath(input)) { try readStart(descriptor, count: limit) }
     if EnvelopeKind.detect(bytes) == nil, let decoded = try? Base64.decode(bytes.filter { $0 > 0x20 }) {

@@ -39,19 +39,31 @@ struct SourceOptions: ParsableArguments {
     }
   }
 
+  /// A source that is not open yet, so that one that cannot be opened stops no other.
+  struct Source {
+    let name: String
+    let open: () throws -> any RewrapSource
+  }
+
   /// - Parameter replacement: how files are changed; nil when nothing will be.
-  func sources(replacement: FileReplacement?) throws -> [any RewrapSource] {
+  func sources(replacement: FileReplacement?) throws -> [Source] {
     guard table.isUsed else {
-      return [EnvelopeFiles(paths.map { FilePath($0) }, context: try context.value(), replacement: replacement)]
+      let files = EnvelopeFiles(paths.map { FilePath($0) }, context: try context.value(), replacement: replacement)
+      return [Source(name: paths.joined(separator: ", ")) { files }]
     }
     let columns = TableColumns(table.column, rowKey: table.rowKey, context: try context.pairs())
-    return try paths.map { path in
-      let path = FilePath(path)
-      if try isDatabase(path) { return try database(path, columns, isReadOnly: replacement == nil) }
-      let isJSON = ["jsonl", "ndjson", "json"].contains(path.extension ?? "")
-      return TextTable(
-        path, format: format ?? (isJSON ? .jsonl : .csv), columns: columns, isReadOnly: replacement == nil)
+    return paths.map { name in
+      Source(name: name) { try self.table(FilePath(name), columns, replacement: replacement) }
     }
+  }
+
+  private func table(
+    _ path: FilePath, _ columns: TableColumns, replacement: FileReplacement?
+  ) throws -> any RewrapSource {
+    if try isDatabase(path) { return try database(path, columns, isReadOnly: replacement == nil) }
+    let isJSON = ["jsonl", "ndjson", "json"].contains(path.extension ?? "")
+    return TextTable(
+      path, format: format ?? (isJSON ? .jsonl : .csv), columns: columns, isReadOnly: replacement == nil)
   }
 
   private func database(_ path: FilePath, _ columns: TableColumns, isReadOnly: Bool) throws -> any RewrapSource {
@@ -100,11 +112,13 @@ struct BulkArguments: ParsableArguments {
     var report = BulkReport()
     let bar = ProgressBar(label, total: nil, unit: .items)
     defer { bar.finish() }
-    for var source in try sources.sources(replacement: dryRun ? nil : replacement) {
+    let all = try sources.sources(replacement: dryRun ? nil : replacement)
+    for each in all {
       do {
+        var source = try each.open()
         report += try await work(&source, BulkOptions(isDryRun: dryRun, jobs: jobs), bar)
-      } catch let error as KMSError where error.code != .accessLogUnavailable && sources.paths.count > 1 {
-        report.failures.append((sources.paths.joined(separator: ", "), error))
+      } catch let error as KMSError where error.code != .accessLogUnavailable && all.count > 1 {
+        report.failures.append((each.name, error))
       }
     }
     return report
