@@ -5,10 +5,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 awk '
   FNR == 1 { previous = "" }
-  /^[[:space:]]*(@[A-Za-z_]+(\(.*\))?[[:space:]]*)*(public|open) / && !/(public|internal|package) import / {
+  /^[[:space:]]*(@[A-Za-z_]+(\(.*\))?[[:space:]]*)*(public|open) / && !/^[[:space:]]*open = / && !/(public|internal|package) import / {
     declaration = $0
     self_evident = declaration ~ /static func (==|<)|func hash\(|func encode\(to|init\(from decoder|var description|let rawValue|init\(rawValue|init\(_ .*rawValue|public extension|init\(\) \{\}/
-    provider = FILENAME ~ /(InMemoryProvider|OpenSSLProvider|PKCS11Provider|PublicKeyProvider|AccessLoggedProvider|ManageKeys|Rewrap)/ && declaration ~ /public func (keyVersions|createKeyVersion|importKeyVersion|setState|wrap|unwrap|rewrap|encrypt|decrypt|health|close|report)|let identity/
+    provider = FILENAME ~ /(InMemoryProvider|OpenSSLProvider|PKCS11Provider|PublicKeyProvider|AccessLoggedProvider|ManageKeys|AdoptKeys|Rewrap)/ && declaration ~ /public func (keyVersions|createKeyVersion|importKeyVersion|adoptableKeys|adoptKey|setState|wrap|unwrap|rewrap|encrypt|decrypt|health|close|report)|let identity/
     source = FILENAME ~ /(EnvelopeFiles|SQLiteTable|TextTable)/ && declaration ~ /public (mutating func (nextBatch|replace|finish)|var fractionDone)/
     if (previous !~ /\/\/\// && !self_evident && !provider && !source) { print FILENAME ":" FNR ": " declaration; missing++ }
   }

@@ -160,6 +160,25 @@ struct AdoptionTests {
     await provider.close()
   }
 
+  /// A destruction that was cut off between the key and its records, seen from the next key with that id.
+  @Test func recordsWithoutAKeySayNothing() async throws {
+    let data = folder.path + "/record"
+    for (application, text) in [
+      ("strongroom", "state=compromised purpose=wrap token=true"), ("strongroom-adopted", "key=gone purpose=wrap"),
+    ] {
+      try Data(text.utf8).write(to: URL(fileURLWithPath: data))
+      try tool([
+        "--write-object", data, "--type", "data", "--label", "0a", "--application-label", application, "--private",
+      ])
+    }
+    #expect(try await provider.keyVersions(of: nil) == [])
+    let kek = SecretBytes(copying: [UInt8](repeating: 7, count: 32).span)
+    let version = try await provider.importKeyVersion(try request([0x0A], "back"), material: kek)
+    #expect(version.state == .active && version.key.description == "back")
+    #expect(try await provider.keyVersions(of: nil) == [version])
+    await provider.close()
+  }
+
   private let folder = TemporaryFolder()
 
   private func keyFile() throws -> String {

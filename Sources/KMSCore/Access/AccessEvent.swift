@@ -98,7 +98,7 @@ public struct AccessEvent: Sendable, Hashable {
   }
 }
 
-/// Takes events. The result of an operation is given out only after ``report(_:)`` has returned.
+/// Takes events. The result of an operation is given out only after ``report(_:)-(AccessEvent)`` has returned.
 public protocol AccessReporter: Sendable {
   /// Takes the event for good.
   ///

@@ -6,8 +6,10 @@ public protocol KeyAdopting: KMSProvider {
   /// Makes the key that is there under the request's id a version of the request's key. The key itself stays as it
   /// is: whoever uses it by its old label goes on.
   ///
-  /// - Parameter restricting: whether the provider may take from the key what speaks against it: other uses than the
-  ///   request's, being readable, being taken out. That is for good; nothing is changed when it would not be enough.
+  /// - Parameters:
+  ///   - request: the id that the key has, the key that it becomes a version of, and what it is for.
+  ///   - restricting: whether the provider may take from the key what speaks against it: other uses than the
+  ///     request's, being readable, being taken out. That is for good; nothing is changed when it would not be enough.
   /// - Returns: the version, in the state that its own flags say, and what its owner should know of it.
   /// - Throws: ``KMSError/Code/keyNotFound``, ``KMSError/Code/duplicateKeyVersion`` when the id is doubled or ours
   ///   already, ``KMSError/Code/keyNotAdoptable`` with the obstacles, ``KMSError/Code/keyPurposeForbids`` when the

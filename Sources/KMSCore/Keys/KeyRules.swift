@@ -5,7 +5,10 @@ extension KeyVersion {
     try check(purposes: [wanted], allowing: allowing, operation: operation)
   }
 
-  /// - Parameter purposes: any of them will do; one at least.
+  /// - Parameters:
+  ///   - purposes: any of them will do; one at least.
+  ///   - allowing: whether a state allows the operation.
+  ///   - operation: what is asked for, for the error.
   /// - Throws: ``KMSError/Code/keyPurposeForbids``, ``KMSError/Code/keyStateForbids``.
   public func check(purposes: [KeyPurpose], allowing: (KeyState) -> Bool, operation: String) throws {
     guard purposes.contains(purpose) else {
