@@ -66,9 +66,11 @@ public struct CensusRecord: Sendable, Hashable, Codable {
 
   fileprivate static func context(_ line: [UInt8]) throws -> EncryptionContext {
     try EncryptionContext([
-      (name: "purpose", value: "census"), (name: "sha256", value: hex(SHA256.digest(prefix: [], line.span))),
+      (name: "purpose", value: "census"), (name: "sha256", value: digest(line)),
     ])
   }
+
+  fileprivate static func digest(_ line: [UInt8]) -> String { hex(SHA256.digest(prefix: [], line.span)) }
 
   static func damaged(_ problem: String) -> KMSError {
     KMSError(.invalidInput, "the census \(problem)", advice: "Take one with 'strongroom census PATH… --sign-off FILE'.")
@@ -78,15 +80,20 @@ public struct CensusRecord: Sendable, Hashable, Codable {
 extension DataAtRestManager {
   /// Signs a census off, in the access log as well.
   ///
+  /// - Parameter key: the key that seals it, the configured one when nil. It must outlive what the census is about.
   /// - Returns: the file's content: the record's line and the seal's.
-  public func signOff(_ record: CensusRecord, principal: String? = nil) async throws -> [UInt8] {
+  public func signOff(
+    _ record: CensusRecord, key: KeyName? = nil, principal: String? = nil
+  ) async throws -> [UInt8] {
     let line = try record.line()
     let access = Access(principal: principal, contextNames: ["purpose", "sha256"])
     return try await logged(.census, access) { event in
       let context = try CensusRecord.context(line)
-      event.reason = "\(record.envelopes) envelopes, \(record.unreadable) unreadable"
-      event.key = configuration.kmsKeyID
-      let seal = try await encrypt([], context: context, principal: principal)
+      // The hash lets anybody compare the file with the log, also when the key that sealed it is gone.
+      event.reason =
+        "\(record.envelopes) envelopes, \(record.unreadable) unreadable, sha256 \(CensusRecord.digest(line))"
+      event.key = key ?? configuration.kmsKeyID
+      let seal = try await encrypt([], context: context, key: key, principal: principal)
       return line + [0x0A] + Array(Data(seal).base64EncodedData()) + [0x0A]
     }
   }

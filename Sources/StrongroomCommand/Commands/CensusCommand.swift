@@ -11,10 +11,11 @@ struct CensusCommand: AsyncParsableCommand {
       EXAMPLES
         strongroom census backups/
         strongroom census shop.db --table people --column email --json
-        strongroom census / --sign-off census-2026-11.txt
+        strongroom census / --sign-off census-2026-11.txt --key audit
 
-      Nothing is opened. --sign-off keeps the result, sealed with the configured
-      key, for 'key destroy --census': take it over everything that there is,
+      Nothing is opened. --sign-off keeps the result for 'key destroy --census',
+      sealed with the configured key or with --key, whose name and the record's
+      SHA-256 are in the access log. Take it over everything that there is,
       backups included. What cannot be read may need any version.
       """)
 
@@ -25,7 +26,15 @@ struct CensusCommand: AsyncParsableCommand {
   @Option(name: .long, help: ArgumentHelp("Keep the result in this file, signed off.", valueName: "file"))
   var signOff: String?
 
+  @Option(name: .long, help: "Key that seals it; one that is not to be destroyed soon.")
+  var key: String?
+
+  func validate() throws {
+    guard key == nil || signOff != nil else { throw ValidationError("--key needs --sign-off.") }
+  }
+
   func run() async throws {
+    let key = try key.map { try KeyName($0) }
     let census = try await suite.withManager { manager -> Census in
       let file = try signOff.map { try AtomicFile(FilePath($0), replacing: false) }
       var census = try await manager.beginCensus()
@@ -38,7 +47,7 @@ struct CensusCommand: AsyncParsableCommand {
       if let file {
         let record = CensusRecord(
           census, places: sources.places, principal: Access.currentPrincipal ?? AccessRecord.unidentified)
-        try file.write(try await manager.signOff(record))
+        try file.write(try await manager.signOff(record, key: key))
         try file.commit()
       }
       return census
