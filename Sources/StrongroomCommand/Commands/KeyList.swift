@@ -58,6 +58,9 @@ struct VersionSelection: ParsableArguments {
   @Option(name: .customLong("in"), help: ArgumentHelp("Only those in this provider.", valueName: "provider"))
   var holder: String?
 
+  @Option(name: .long, help: "Only those for this purpose.")
+  var purpose: KeyPurpose?
+
   @Flag(name: .long, help: "Print ids only, one a line, for a script.")
   var ids = false
 
@@ -79,6 +82,7 @@ struct VersionSelection: ParsableArguments {
     let selected = versions.filter { version in
       (!current || currentOnes.contains(version.id)) && (state.map { $0 == version.state } ?? true)
         && (holder.map { $0 == version.provider } ?? true)
+        && (purpose.map { $0 == version.purpose } ?? true)
     }
     guard ids else {
       return print(selected, current: currentOnes, oldest: configuration.dataAtRest.minUnwrapVersion, json: json)
