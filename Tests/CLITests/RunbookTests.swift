@@ -36,8 +36,8 @@ struct RunbookTests {
       cat >/etc/strongroom/places.sh <<'END-OF-PLACES'
       \(places)
       END-OF-PLACES
-      \(setUp)
       \(Self.data)
+      \(setUp)
       (
       \(runbook.script)
       at=end
@@ -119,6 +119,7 @@ struct RunbookTests {
 
   /// Letters, a table, and a recovery key whose shares are with their keepers.
   private static let data = """
+    . /etc/strongroom/places.sh
     strongroom key create customer-pii
     strongroom recovery create offline-2026 --shares 5 --threshold 3 --out /media/safe
     for keeper in 1=001 2=003 3=004; do

@@ -1,4 +1,5 @@
 import Foundation
+import Testing
 
 /// One runbook of docs/operations.md, as a script: its commands and configuration as they stand there, and between
 /// them what the reader does not see.
