@@ -7,7 +7,7 @@ struct HelpTests {
     "", "init", "doctor", "key", "key create", "key adopt", "key import", "key list", "key show", "key rotate",
     "key activate", "key deactivate",
     "key suspend", "key compromise", "key destroy", "encrypt", "decrypt", "inspect", "rewrap", "reencrypt", "migrate",
-    "census", "recovery", "recovery create", "recovery drill", "log", "log show", "report",
+    "census", "recovery", "recovery create", "recovery drill", "recovery audit", "log", "log show", "report",
   ]
   /// Those that explain themselves by their subcommands or by one argument.
   static let withoutExamples: Set = [

@@ -134,27 +134,4 @@ final class ShareTests {
     let other = try KeyName("other")
     #expect(try await failure { _ = try RecoveryNote(parsing: text, of: other) }.code == .outputExists)
   }
-
-  @Test("a key file is 32 bytes or 64 digits")
-  func keyFiles() async throws {
-    let path = FilePath(folder.path + "/key")
-    let bytes = key.unprotectedCopy()
-    let digits = bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }
-    for content in [
-      bytes, Array(digits.joined().utf8), Array((digits.joined(separator: " ").uppercased() + " \n").utf8),
-    ] {
-      try folder.write(content, to: "key")
-      let same = try readKeyFile(path).equals(key)
-      #expect(same)
-    }
-    for content in [
-      [], Array(bytes.dropLast()), bytes + [0], Array(digits.joined().utf8.dropLast()), Array("z".utf8),
-      [UInt8](repeating: 0x30, count: 66),
-    ] {
-      try folder.write(content, to: "key")
-      #expect(try await failure { _ = try readKeyFile(path) }.code == .invalidInput)
-    }
-    try folder.write([UInt8](repeating: 0x30, count: 300), to: "key")
-    #expect(try await failure { _ = try readKeyFile(path) }.code == .limitExceeded)
-  }
 }

@@ -34,7 +34,7 @@ extension DataAtRestManager {
   }
 
   /// The content key wrapped for `target`, through the first recipient that opens. Checked before it is used.
-  private func rewrappedKey(
+  func rewrappedKey(
     of message: EncryptMessage, for target: KeyVersion, context: EncryptionContext, access: Access
   ) async throws -> WrappedKey {
     let aad = EncryptMessage.recipientAAD(context)

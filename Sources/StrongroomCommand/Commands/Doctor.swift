@@ -83,6 +83,9 @@ struct Doctor: AsyncParsableCommand {
       guard allServe else { return await manager.close() }
       let key = configuration.dataAtRest.kmsKeyID
       let hasKey = await check("key \(key)") { try await Self.checkKey(key, manager) }
+      for name in configuration.dataAtRest.recoveryRecipients where name != key {
+        _ = await check("recovery key \(name)") { try await Self.checkRecoveryKey(name, manager) }
+      }
       if hasKey {
         _ = await check("wrap and unwrap") {
           let probe: [UInt8] = Array("strongroom doctor".utf8)
@@ -127,6 +130,15 @@ struct Doctor: AsyncParsableCommand {
     }
     let due = current.isDue(interval: manager.configuration.keyRotationInterval, now: .now())
     return "version \(current.id), \(age(of: current))" + (due ? "; rotation is due: strongroom key rotate \(key)" : "")
+  }
+
+  private static func checkRecoveryKey(_ key: KeyName, _ manager: DataAtRestManager) async throws -> String {
+    guard let current = try await manager.keyVersions(of: key).current else {
+      throw KMSError(
+        .keyNotFound, "recovery key '\(key)' has no active version, so nothing can be encrypted",
+        advice: "Make it with 'strongroom recovery create \(key)', or take it out of recovery-recipients.")
+    }
+    return "version \(current.id) in \(current.provider), \(age(of: current))"
   }
 
   private func report(_ findings: [Finding]) {

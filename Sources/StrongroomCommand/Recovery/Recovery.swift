@@ -3,5 +3,5 @@ import ArgumentParser
 struct Recovery: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Keys that are kept offline and open everything if the HSM is lost.",
-    subcommands: [Create.self, Drill.self])
+    subcommands: [Create.self, Drill.self, Audit.self])
 }

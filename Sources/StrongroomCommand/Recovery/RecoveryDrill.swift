@@ -66,8 +66,20 @@ extension Recovery {
         return try OfflineKey(
           privatePEM: readSecretFile(path, limit: 1 << 16), passphrase: source, name: privateKey)
       }
-      if let keyFile { return try OfflineKey(readKeyFile(FilePath(keyFile))) }
+      if let keyFile { return try OfflineKey(Self.read(keyFile)) }
       return try OfflineKey(SecretSharing.combine(share.map { try ShareFile.read(FilePath($0)) }))
+    }
+
+    private static func read(_ keyFile: String) throws -> SecretBytes {
+      let content = try readSecretFile(FilePath(keyFile), limit: 256)
+      if content.count == 32 { return content }
+      do { return try SecretBytes.key(from: "file:\(keyFile)", encoding: .hex) } catch let error as KMSError
+        where error.code == .invalidInput
+      {
+        throw KMSError(
+          .invalidInput, "\(keyFile) holds neither 32 bytes nor 64 hex digits",
+          advice: "Name the file that gfcombine wrote.")
+      }
     }
 
     private func show(_ result: RecoveryDrill.Result) {
