@@ -76,6 +76,11 @@ package struct RecoveryKit: Sendable {
   package func complete(_ note: RecoveryNote) throws {
     var note = note
     note.isReady = true
+    // What a run leaves that is killed while it replaces the note.
+    let leftovers = try folderContents(folder).filter {
+      $0.string.hasPrefix(".\(key).txt.") && $0.string.hasSuffix(".partial")
+    }
+    try remove(leftovers.map { folder.appending($0) })
     try write(note, replacing: true)
   }
 
