@@ -50,7 +50,8 @@ struct ReadmeTests {
     #expect(outcome.exitCode == 0 && outcome.errors.isEmpty, "\(outcome.output)\(outcome.errors)")
   }
 
-  @Test("configurations in the documentation load", arguments: ["README.md", "docs/configuration.md"])
+  @Test(
+    "configurations in the documentation load", arguments: ["README.md", "docs/configuration.md", "docs/recovery.md"])
   func configurations(_ document: String) async throws {
     let text = try String(
       contentsOf: Workspace.fixtures.appending(path: "../\(document)").standardized, encoding: .utf8)

@@ -26,7 +26,8 @@ extension Recovery {
         var audit = try await manager.beginRecoveryAudit()
         let bar = ProgressBar("auditing", total: nil, unit: .items)
         defer { bar.finish() }
-        for var source in try sources.sources(replacement: nil) {
+        for each in try sources.sources(replacement: nil) {
+          var source = try each.open()
           try await manager.audit(&source, in: &audit) { bar.add($0, fraction: $1) }
         }
         return audit
