@@ -2,6 +2,21 @@ internal import AccessLog
 public import KMSCore
 
 extension DataAtRestManager {
+  /// The keys for wrapping that `source` has, and of which `target` has no active version.
+  public func missingKeys(
+    of source: String, in target: String, principal: String? = nil
+  ) async throws -> [KeyName] {
+    guard source != target else {
+      throw KMSError(.invalidInput, "data cannot move from provider \(source) to itself", advice: "Name another.")
+    }
+    let access = Access(principal: principal)
+    for name in [source, target] { _ = try providers.provider(name, access: access, key: nil) }
+    let versions = try await keyVersions(principal: principal).filter { $0.purpose == .wrap }
+    let there = Set(versions.filter { $0.provider == target && $0.state == .active }.map(\.key))
+    return Set(versions.filter { $0.provider == source }.map(\.key)).subtracting(there)
+      .sorted { $0.description < $1.description }
+  }
+
   /// Makes, in provider `target`, each key for wrapping that only `source` has. Rewrapping with
   /// ``RewrapGoal/provider(_:leaving:)`` moves the data then.
   ///
@@ -10,22 +25,13 @@ extension DataAtRestManager {
   public func makeMissingKeys(
     of source: String, in target: String, principal: String? = nil
   ) async throws -> [KeyVersion] {
-    guard source != target else {
-      throw KMSError(.invalidInput, "data cannot move from provider \(source) to itself", advice: "Name another.")
-    }
     let access = Access(principal: principal)
-    for name in [source, target] { _ = try providers.provider(name, access: access, key: nil) }
-    let versions = try await keyVersions(principal: principal)
-    let names = Set(versions.filter { $0.provider == source && $0.purpose == .wrap }.map(\.key))
     var made: [KeyVersion] = []
-    for name in names.sorted(by: { $0.description < $1.description }) {
-      let all = versions.filter { $0.key == name }
-      guard !all.contains(where: { $0.provider == target && $0.state == .active && $0.purpose == .wrap }) else {
-        continue
-      }
+    for name in try await missingKeys(of: source, in: target, principal: principal) {
+      let newest = try await keyVersions(of: name, principal: principal).last
       let provider = try providers.provider(target, access: access, key: name, reason: "migration from \(source)")
-      let id = all.map(\.id).max().map { KeyVersionID.make(after: $0) } ?? .make()
-      made.append(try await provider.createKeyVersion(NewKeyVersion(key: name, id: id)))
+      made.append(
+        try await provider.createKeyVersion(NewKeyVersion(key: name, id: .make(after: newest?.id))))
     }
     directory.invalidate()
     return made

@@ -34,12 +34,21 @@ struct Rewrap: AsyncParsableCommand {
 
   func run() async throws {
     let report = try await suite.withManager { manager in
-      try await bulk.run("rewrapping", replacement: inPlace ? .inPlace : .atomic) {
+      try await warnOfLeaks(manager)
+      return try await bulk.run("rewrapping", replacement: inPlace ? .inPlace : .atomic) {
         source, options, bar in
         try await manager.rewrap(&source, with: options) { bar.add($0, fraction: $1) }
       }
     }
     try bulk.print(report, done: "rewrapped")
+  }
+
+  private func warnOfLeaks(_ manager: DataAtRestManager) async throws {
+    let leaked = Set(try await manager.keyVersions().filter { $0.state == .compromised }.map(\.key.description))
+    guard !leaked.isEmpty else { return }
+    Terminal.note(
+      "strongroom: warning: there are compromised versions of \(leaked.sorted().joined(separator: ", ")). Who has one "
+        + "has the content keys under it, also after a rewrap: 'strongroom reencrypt' makes new ones.")
   }
 }
 
@@ -102,7 +111,9 @@ struct Migrate: AsyncParsableCommand {
 
   func run() async throws {
     let report = try await suite.withManager { manager in
-      if !bulk.dryRun {
+      if bulk.dryRun {
+        try await checkKeys(manager)
+      } else {
         for version in try await manager.makeMissingKeys(of: from, in: to) where !bulk.format.json {
           Terminal.print("made key '\(version.key)' in \(to): version \(version.id)")
         }
@@ -114,5 +125,14 @@ struct Migrate: AsyncParsableCommand {
       }
     }
     try bulk.print(report, done: "migrated")
+  }
+
+  /// A dry run makes nothing, and has nothing to wrap under where a key is missing.
+  private func checkKeys(_ manager: DataAtRestManager) async throws {
+    let missing = try await manager.missingKeys(of: from, in: to)
+    guard !missing.isEmpty else { return }
+    throw KMSError(
+      .keyNotFound, "provider \(to) lacks \(missing.map(\.description).joined(separator: ", ")) as yet",
+      advice: "A dry run makes no keys; a real one does: begin with one file.", provider: to)
   }
 }
