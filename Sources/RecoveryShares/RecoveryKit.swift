@@ -76,16 +76,16 @@ package struct RecoveryKit: Sendable {
   package func complete(_ note: RecoveryNote) throws {
     var note = note
     note.isReady = true
-    // What a run leaves that is killed while it replaces the note.
-    let leftovers = try folderContents(folder).filter {
-      $0.string.hasPrefix(".\(key).txt.") && $0.string.hasSuffix(".partial")
-    }
-    try remove(leftovers.map { folder.appending($0) })
+    // A killed run may have left the note in a temporary file; without O_TMPFILE, a share as well.
+    try AtomicFile.removeLeftovers(in: folder)
     try write(note, replacing: true)
   }
 
   /// The key is in no provider: its shares are shares of nothing.
-  package func discard(_ note: RecoveryNote) throws { try remove(paths(note) + [notePath]) }
+  package func discard(_ note: RecoveryNote) throws {
+    try AtomicFile.removeLeftovers(in: folder)
+    try remove(paths(note) + [notePath])
+  }
 
   private func remove(_ paths: [FilePath]) throws {
     for path in paths {
