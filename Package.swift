@@ -29,6 +29,7 @@ let package = Package(
     .library(name: "KMSCore", targets: ["KMSCore"]),
     .library(name: "RewrapSources", targets: ["RewrapSources"]),
     .library(name: "KMSTesting", targets: ["KMSTesting"]),
+    .library(name: "StrongroomService", targets: ["StrongroomService"]),
     .executable(name: "strongroom", targets: ["StrongroomCommand"]),
   ],
   traits: [
@@ -42,6 +43,8 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
     .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
   ],
   targets: [
     // C, as it is
@@ -99,6 +102,14 @@ let package = Package(
 
     library("KMSTesting", ["KMSCore"]),
 
+    // Rotation on schedule, for applications that run services. Apart, so that the rest does not pull these in.
+    library(
+      "StrongroomService",
+      [
+        "KMSCore", "DataAtRest", .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+        .product(name: "Logging", package: "swift-log"),
+      ]),
+
     tests("KMSCoreTests", ["KMSCore"]),
     .target(
       name: "TestSupport", dependencies: ["KMSCore", .target(name: "PKCS11Provider", condition: onPKCS11)],
@@ -136,7 +147,19 @@ let package = Package(
     tests(
       "RecoveryTests",
       [
-        "Strongroom", "InMemoryProvider", "PublicKeyProvider", "OpenSSLProvider", "RecoveryShares", "CryptoPrimitives", "TestSupport", system,
+        "Strongroom", "InMemoryProvider", "PublicKeyProvider", "OpenSSLProvider", "RecoveryShares", "CryptoPrimitives",
+        "TestSupport", system,
+      ]),
+    .executableTarget(
+      name: "RotationProbe", dependencies: ["Strongroom", "PKCS11Provider", "OpenSSLProvider", system],
+      path: "Tests/RotationProbe", swiftSettings: strict),
+    tests(
+      "RotationTests",
+      [
+        "Strongroom", "StrongroomService", "InMemoryProvider", "OpenSSLProvider", "KMSTesting", "TestSupport",
+        "RotationProbe", system,
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+        .product(name: "Logging", package: "swift-log"),
       ]),
     tests(
       "RewrapSourcesTests",

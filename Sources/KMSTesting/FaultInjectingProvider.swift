@@ -2,7 +2,9 @@ public import KMSCore
 internal import Synchronization
 
 /// A provider in front of another that fails when it is told to, for faults that cannot be had otherwise.
-public final class FaultInjectingProvider: KMSProvider {
+///
+/// Direct encryption is passed on as well, where the provider inside can do it.
+public final class FaultInjectingProvider: KMSProvider, DirectEncrypting {
   /// The base's.
   public let identity: ProviderIdentity
   private let base: any KMSProvider
@@ -73,4 +75,24 @@ public final class FaultInjectingProvider: KMSProvider {
 
   /// Closes the base.
   public func close() async { await base.close() }
+
+  /// See ``DirectEncrypting/encrypt(_:under:aad:)``.
+  public func encrypt(_ plaintext: Span<UInt8>, under id: KeyVersionID, aad: [UInt8]) async throws -> DirectCiphertext {
+    try pass(.directEncrypt)
+    return try await direct().encrypt(plaintext, under: id, aad: aad)
+  }
+
+  /// See ``DirectEncrypting/decrypt(_:under:aad:)``.
+  public func decrypt(_ ciphertext: DirectCiphertext, under id: KeyVersionID, aad: [UInt8]) async throws -> SecretBytes
+  {
+    try pass(.directDecrypt)
+    return try await direct().decrypt(ciphertext, under: id, aad: aad)
+  }
+
+  private func direct() throws -> any DirectEncrypting {
+    guard let base = base as? any DirectEncrypting else {
+      throw KMSError(.notSupported, "the provider inside does not encrypt data itself")
+    }
+    return base
+  }
 }

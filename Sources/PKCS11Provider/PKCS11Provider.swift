@@ -114,13 +114,14 @@ extension PKCS11Provider {
     }
   }
 
-  /// Runs `body`, which looks its keys up itself, and once more when a handle has gone stale or the session was lost.
+  /// Runs `body`, which looks its keys up itself, and once more when a handle has gone stale, another process has
+  /// changed the key's state, or the session was lost.
   func retrying<R: ~Copyable>(
     _ operation: String, _ body: (Connection) async throws -> sending R
   ) async throws -> sending R {
     try await calling(operation) { connection in
       do { return try await body(connection) } catch let failure as CallFailure
-        where failure.returned.meansStaleHandle || failure.returned.endsSession
+        where failure.returned.meansStaleHandle || failure.returned.meansForbidden || failure.returned.endsSession
       {
         connection.forgetKeys()
         return try await body(connection)

@@ -66,6 +66,7 @@ import Testing
       try version("customer-pii", age: .seconds(9 * 86_400), .deactivated),
       try version("fresh", age: .seconds(3600)), try version("old", age: .seconds(60), adopted: true),
       try version("gone", age: .seconds(60), .suspended),
+      try version("cut-off", age: .seconds(60)), try version("cut-off", age: .seconds(3600)),
     ])
     for second in 0..<30 { report.add(try record(event(.unwrap, at: second))) }
     report.add(try record(event(.rotate, at: 40, reason: "scheduled")))
@@ -99,7 +100,8 @@ import Testing
     #expect(text.split(separator: "\n").allSatisfy { $0.count <= 80 })
     for part in [
       "key customer-pii is 3 d old, due after 1 d: rotate it", "key gone has no active version",
-      "key old was made elsewhere",
+      "key old was made elsewhere", "key cut-off has older versions active",
+      "key customer-pii could not be rotated: provider-unavailable, 1 times",
       "damaged lines in the log: 1", "access-x.jsonl:7: torn", "failed rotations: 1", "33, 2 failed", "scheduled",
       "manual", "FAILED", "does-not-open: the", "15.0 µs",
     ] { #expect(text.contains(part), "\(part)") }
@@ -119,7 +121,8 @@ import Testing
     #expect(
       Set(json.keys) == [
         "since", "until", "operations", "failures", "intents", "rotations", "overdue_rotations", "access",
-        "recent_failures", "recent_events", "key_versions", "latency", "damaged",
+        "interrupted_rotations", "failed_rotations", "recent_failures", "recent_events", "key_versions", "latency",
+        "damaged",
       ])
     let access = try #require(json["access"] as? [String: [[String: Any]]])
     #expect(Set(access.keys) == ["by_key", "by_principal", "by_operation", "by_outcome", "by_hour"])
@@ -130,6 +133,19 @@ import Testing
     #expect(rotations["count"] as? Int == 2 && rotations["failed"] as? Int == 1)
     let overdue = try #require(json["overdue_rotations"] as? [[String: Any]])
     #expect(overdue.first?["age_seconds"] as? Int == 3 * 86_400 && overdue.count == 3)
+    #expect(json["interrupted_rotations"] as? [String] == ["cut-off"])
+    let failed = try #require(json["failed_rotations"] as? [[String: Any]])
+    #expect(failed.map { $0["key_id"] as? String } == ["customer-pii"] && failed.first?["count"] as? Int == 1)
+    #expect((failed.first?["last"] as? [String: Any])?["error_code"] as? String == "provider-unavailable")
+  }
+
+  @Test func aGoodRotationTakesTheFlagAway() throws {
+    var report = try filled()
+    report.add(try record(event(.rotate, at: 3800, error: .providerFailed, message: "again", reason: "scheduled")))
+    #expect(report.failedRotations["customer-pii"]?.count == 2)
+    report.add(try record(event(.rotate, at: 3900, reason: "scheduled")))
+    #expect(report.failedRotations.isEmpty && !report.text.contains("could not be rotated"))
+    #expect(report.rotations.failed == 2)
   }
 
   @Test func anEmptyLogGivesAReport() throws {

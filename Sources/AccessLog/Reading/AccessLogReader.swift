@@ -33,7 +33,10 @@ public struct AccessLogReader: Sendable {
     matching filter: AccessFilter = AccessFilter(), _ body: (AccessRecord, _ line: ArraySlice<UInt8>) throws -> Void
   ) throws -> Summary {
     var summary = Summary()
-    var waiting = try files().filter { file in filter.until.map { file.started < $0 } != false }[...]
+    var waiting = try files().filter { file in
+      try filter.until.map { file.started < $0 } != false
+        && filter.since.map { try wasWritten(file, since: $0) } != false
+    }[...]
     var open: [LogFileCursor] = []
     while true {
       var first = open.min { $0.next < $1.next }
@@ -54,6 +57,13 @@ public struct AccessLogReader: Sendable {
       try first.advance(&summary.damaged)
       if first.record == nil { open.removeAll { $0 === first } }
     }
+  }
+
+  /// False when nothing was written to the file for so long that it can hold no record of the period: years of log
+  /// need not be read for the last hour. A minute more, as a file's time runs some milliseconds behind the clock.
+  private func wasWritten(_ file: LogFileName, since: Timestamp) throws -> Bool {
+    guard let status = try FileStatus(directory.appending(file.description)) else { return true }
+    return Timestamp(nanoseconds: status.modified) >= since.advanced(by: .seconds(-60))
   }
 
   private func files() throws -> [LogFileName] {

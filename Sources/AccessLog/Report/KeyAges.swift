@@ -17,6 +17,8 @@ struct KeyAges: Sendable, Hashable {
   /// Sorted by key, the newest version first.
   let rows: [Row]
   let overdue: [Overdue]
+  /// Keys of which an older version than the current one is still active.
+  let interrupted: [KeyName]
 
   init(_ versions: [KeyVersion], rotationInterval: Duration, now: Timestamp) {
     func row(_ version: KeyVersion) -> Row { Row(version: version, age: version.id.created.map(now.since)) }
@@ -26,5 +28,7 @@ struct KeyAges: Sendable, Hashable {
       // An adopted key tells no age: nobody knows how old it is, so it is due.
       return current.age.map { $0 < rotationInterval } == true ? nil : Overdue(key: key, current: current)
     }
+    interrupted = Dictionary(grouping: versions.filter { $0.state == .active }, by: \.key)
+      .filter { $1.count > 1 }.keys.sorted()
   }
 }

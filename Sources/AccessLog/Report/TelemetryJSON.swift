@@ -10,6 +10,8 @@ extension TelemetryReport {
   /// | `operations`, `failures`, `intents` | numbers of records |
   /// | `rotations` | `count`, `failed`, and `recent` events |
   /// | `overdue_rotations` | `key_id`, `key_version` and `age_seconds` of the current version, `interval_seconds` |
+  /// | `interrupted_rotations` | names of keys with an older active version beside the current one |
+  /// | `failed_rotations` | keys whose last rotation failed: `key_id`, `count` since the last good one, `last` event |
   /// | `access` | `by_key`, `by_principal`, `by_operation`, `by_outcome`: `name`, `count`, `failed`; `by_hour`: `hour` (UTC) instead of the name |
   /// | `recent_failures`, `recent_events` | the last 20 of each, oldest first, fields as in the log |
   /// | `key_versions` | `key_id`, `key_version`, `provider`, `purpose`, `state`, `created`, `age_seconds` |
@@ -27,6 +29,8 @@ extension TelemetryReport {
         .object(Self.counts(rotations) + [("recent", .array(recentRotations.elements.map(Self.event)))])
       ),
       ("overdue_rotations", .array(keys.overdue.map(overdue))),
+      ("interrupted_rotations", .array(keys.interrupted.map { .string($0.description) })),
+      ("failed_rotations", .array(failedRotations.sorted { $0.key < $1.key }.map(Self.failed))),
       (
         "access",
         .object([
@@ -91,6 +95,12 @@ extension TelemetryReport {
       ("key_version", overdue.current.map { .string($0.version.id.description) }),
       ("age_seconds", overdue.current?.age.map { .integer($0.components.seconds) }),
       ("interval_seconds", .integer(rotationInterval.components.seconds)),
+    ])
+  }
+
+  private static func failed(_ key: String, _ failed: FailedRotations) -> JSONValue {
+    .object([
+      ("key_id", .string(key)), ("count", .integer(Int64(failed.count))), ("last", event(failed.last)),
     ])
   }
 

@@ -24,6 +24,8 @@ public struct TelemetryReport: Sendable {
   private(set) var intents = 0
   private(set) var rotations = Tally.Count()
   private(set) var recentRotations = Last<AccessRecord>(recentLimit)
+  /// By key: rotations that failed since its last good one.
+  private(set) var failedRotations: [String: FailedRotations] = [:]
   private(set) var byKey = Tally()
   private(set) var byPrincipal = Tally()
   private(set) var byOperation = Tally()
@@ -34,6 +36,11 @@ public struct TelemetryReport: Sendable {
   private(set) var recent = Last<AccessRecord>(recentLimit)
   private(set) var recentFailures = Last<AccessRecord>(recentLimit)
   private(set) var latencies: [ProviderOperation: LatencyHistogram] = [:]
+
+  struct FailedRotations: Sendable, Hashable {
+    var count = 0
+    var last: AccessRecord
+  }
 
   struct ProviderOperation: Sendable, Hashable {
     let provider: String
@@ -79,11 +86,22 @@ public struct TelemetryReport: Sendable {
     if record.operation == .rotate {
       rotations.add(success: success)
       recentRotations.add(record)
+      noteRotation(record, success: success)
     }
     if let provider = record.provider, let duration = record.durationMicroseconds, !record.cached {
       let name = ProviderOperation(provider: provider, operation: record.operation.rawValue)
       guard latencies.count < Tally.limit || latencies[name] != nil else { return }
       latencies[name, default: LatencyHistogram()].add(nanoseconds: UInt64(max(0, min(duration * 1000, 1e18))))
+    }
+  }
+
+  private mutating func noteRotation(_ record: AccessRecord, success: Bool) {
+    guard let key = record.keyID else { return }
+    if success {
+      failedRotations[key] = nil
+    } else if failedRotations.count < Tally.limit || failedRotations[key] != nil {
+      failedRotations[key, default: FailedRotations(last: record)].count += 1
+      failedRotations[key]?.last = record
     }
   }
 

@@ -36,6 +36,13 @@ extension TelemetryReport {
         }
       return TextTable.row(.rest("key \(overdue.key) \(what)"))
     }
+    lines += keys.interrupted.map { key in
+      TextTable.row(.rest("key \(key) has older versions active, a rotation was cut off: rotate --due"))
+    }
+    lines += failedRotations.sorted { $0.key < $1.key }.map { key, failed in
+      TextTable.row(
+        .rest("key \(key) could not be rotated: \(failed.last.errorCode ?? "failed"), \(failed.count) times"))
+    }
     if rotations.failed > 0 { lines.append(TextTable.row(.rest("failed rotations: \(rotations.failed)"))) }
     if outcomes.failed > 0 { lines.append(TextTable.row(.rest("failed operations: \(outcomes.failed)"))) }
     if damaged.count > 0 {

@@ -12,6 +12,7 @@ final class KeyDirectory: Sendable {
     var recovery: [KeyName: KeyVersion] = [:]
     /// Providers that could not be asked: a miss may be theirs.
     var failures: [KMSError] = []
+    var primaryFailure: KMSError?
     var loaded: ContinuousClock.Instant?
     /// Counts invalidations: a list that was asked for before one is not taken for fresh after it.
     var generation = 0
@@ -79,6 +80,13 @@ final class KeyDirectory: Sendable {
     return fresh { $0.versions.values.sorted { $0.id < $1.id } }
   }
 
+  /// Every version that is known now, oldest first, also where a provider other than the primary is out of reach.
+  func reachable(access: Access) async throws -> [KeyVersion] {
+    try await refresh(access: access, evenIfFresh: true)
+    if let failure = fresh({ $0.primaryFailure }) { throw failure }
+    return fresh { $0.versions.values.sorted { $0.id < $1.id } }
+  }
+
   /// The failure of a provider that could not be asked, if any: what is missing may be there.
   var failure: KMSError? { fresh { $0.failures.first } }
 
@@ -112,6 +120,7 @@ final class KeyDirectory: Sendable {
         }
       } catch let error as KMSError where error.code != .accessLogUnavailable {
         next.failures.append(error)
+        if name == providers.primaryName { next.primaryFailure = error }
       }
     }
     // New data goes under versions of the provider that makes them, and of no other: should that one be out of

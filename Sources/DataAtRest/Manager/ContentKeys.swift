@@ -31,21 +31,28 @@ extension DataAtRestManager {
   private func wrapped(
     _ cek: borrowing SecretBytes, aad: [UInt8], access: Access, under find: () async throws -> KeyVersion
   ) async throws -> Recipient {
-    var version = try await find()
-    let wrapped: WrappedKey
-    do {
-      wrapped = try await providers.provider(version.provider, access: access, key: version.key)
-        .wrap(cek, under: version.id, aad: aad)
-    } catch let error as KMSError where error.code == .keyStateForbids || error.code == .keyNotFound {
-      // Another node rotated since the directory was read: once more with what is there now.
-      directory.invalidate()
-      let newer = try await find()
-      guard newer.id != version.id else { throw error }
-      version = newer
-      wrapped = try await providers.provider(version.provider, access: access, key: version.key)
-        .wrap(cek, under: version.id, aad: aad)
+    try await withNewest(access: access, find) { version, provider in
+      Recipient(kid: version.id, wrapped: try await provider.wrap(cek, under: version.id, aad: aad))
     }
-    return Recipient(kid: version.id, wrapped: wrapped)
+  }
+
+  /// Uses the version that `find` gives; where another node has rotated since the directory was read, the newer one.
+  func withNewest<Result>(
+    access: Access, _ find: () async throws -> KeyVersion,
+    _ use: (KeyVersion, AccessLoggedProvider) async throws -> Result
+  ) async throws -> Result {
+    var version = try await find()
+    while true {
+      let provider = try providers.provider(version.provider, access: access, key: version.key)
+      do { return try await use(version, provider) } catch let error as KMSError
+        where error.code == .keyStateForbids || error.code == .keyNotFound
+      {
+        directory.invalidate()
+        let newer = try await find()
+        guard version.id < newer.id else { throw error }  // so it ends
+        version = newer
+      }
+    }
   }
 
   /// The current version of each configured recovery key, in the configured order.

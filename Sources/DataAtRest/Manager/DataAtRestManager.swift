@@ -15,6 +15,7 @@ public final class DataAtRestManager: Sendable {
   let reporter: any AccessReporter
   /// Folder of the access log, for the report; nil when the log goes elsewhere.
   let logFolder: FilePath?
+  let rotationMemory = RotationMemory()
   private let config: Mutex<DataAtRestConfig>
 
   /// - Parameters:

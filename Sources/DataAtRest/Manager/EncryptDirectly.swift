@@ -11,14 +11,17 @@ extension DataAtRestManager {
     guard plaintext.count <= directEncryptionLimit else {
       throw Self.tooLongToEncryptDirectly("has \(plaintext.count) bytes", key)
     }
-    let version = try await directory.current(of: key, purpose: .encrypt, access: access)
-    try checkWillUnwrap(version)
-    event.version = version.id
-    event.provider = version.provider
-    let provider = try providers.provider(version.provider, access: access, key: key)
-    let sealed = try await provider.encrypt(
-      plaintext.span, under: version.id, aad: Encrypt0Message.authenticatedData(context))
-    return try Encrypt0Message(keyID: version.id.bytes, iv: sealed.iv, ciphertext: sealed.bytes).encoded()
+    let aad = Encrypt0Message.authenticatedData(context)
+    return try await withNewest(access: access) {
+      let version = try await directory.current(of: key, purpose: .encrypt, access: access)
+      try checkWillUnwrap(version)
+      event.version = version.id
+      event.provider = version.provider
+      return version
+    } _: { version, provider in
+      let sealed = try await provider.encrypt(plaintext.span, under: version.id, aad: aad)
+      return try Encrypt0Message(keyID: version.id.bytes, iv: sealed.iv, ciphertext: sealed.bytes).encoded()
+    }
   }
 
   static func tooLongToEncryptDirectly(_ size: String, _ key: KeyName) -> KMSError {

@@ -22,6 +22,9 @@ package struct ReturnValue: Sendable, Hashable, CustomStringConvertible {
     ].contains(rawValue)
   }
 
+  /// The key's flags on the token do not allow this use: another process may have changed its state.
+  package var meansForbidden: Bool { rawValue == CKR_KEY_FUNCTION_NOT_PERMITTED }
+
   /// From C_UnwrapKey or C_Decrypt: the input is not right. GENERAL_ERROR is SoftHSM's word for it.
   var meansBadCiphertext: Bool {
     [
@@ -101,6 +104,8 @@ package struct CallFailure: Error {
         (.providerUnavailable, "the token gives no more sessions", "Lower max-sessions, or end other programs.")
       case CKR_TOKEN_NOT_PRESENT, CKR_TOKEN_NOT_RECOGNIZED, CKR_DEVICE_REMOVED:
         (.providerUnavailable, "the token is not there", "Plug it in, or check the HSM's connection.")
+      case CKR_KEY_FUNCTION_NOT_PERMITTED:
+        (.keyStateForbids, "the token does not allow this use of the key", "'strongroom key list' shows its state.")
       case CKR_TOKEN_WRITE_PROTECTED, CKR_SESSION_READ_ONLY:
         (.accessDenied, "the token is write-protected", "Use a token that takes new keys.")
       case _ where function == Self.importing:

@@ -1,0 +1,67 @@
+internal import AccessLog
+public import KMSCore
+
+/// What a scheduled rotation did with one key.
+public struct RotationResult: Sendable {
+  /// How the key stood, and when it would be its turn.
+  public let plan: RotationPlan
+  /// The current version after a rotation that was made or finished; nil when nothing was done.
+  public let version: KeyVersion?
+  /// Why it failed; the version before goes on serving.
+  public let error: KMSError?
+}
+
+extension DataAtRestManager {
+  /// How every key of the provider that makes new versions stands with its rotation. Changes nothing.
+  public func rotationPlans(now: Timestamp = .now(), principal: String? = nil) async throws -> [RotationPlan] {
+    let versions = try await directory.reachable(access: Access(principal: principal))
+    return RotationSchedule(interval: configuration.keyRotationInterval).plans(
+      versions, provider: providers.primaryName, failures: try await rotationFailures(now: now), now: now)
+  }
+
+  /// Rotates every key that is due, and finishes rotations that were cut off. For cron, a timer, or a service.
+  ///
+  /// A key whose rotation fails does not keep the others from theirs; it is tried again after a pause, which grows
+  /// from a minute to an hour with each failure. The task's cancellation is looked at between two keys as well.
+  /// - Parameters:
+  ///   - reason: for the log.
+  ///   - dryRun: say what would be done, and do nothing.
+  ///   - now: the moment that ages are told at.
+  ///   - shouldStop: asked before each key; true leaves the rest for another time.
+  /// - Returns: one result a key, by name.
+  /// - Throws: ``KMSError`` when the keys cannot be listed.
+  public func rotateDue(
+    reason: String = "scheduled", dryRun: Bool = false, now: Timestamp = .now(), principal: String? = nil,
+    shouldStop: @Sendable () -> Bool = { false }
+  ) async throws -> [RotationResult] {
+    var results: [RotationResult] = []
+    for plan in try await rotationPlans(now: now, principal: principal) {
+      guard plan.isActionable, !dryRun, !shouldStop() else {
+        results.append(RotationResult(plan: plan, version: nil, error: nil))
+        continue
+      }
+      do {
+        results.append(try await carryOut(plan, reason: reason, now: now, principal: principal))
+      } catch let error as KMSError {
+        results.append(RotationResult(plan: plan, version: nil, error: error))
+      }
+    }
+    return results
+  }
+
+  private func carryOut(
+    _ plan: RotationPlan, reason: String, now: Timestamp, principal: String?
+  ) async throws -> RotationResult {
+    // Asked again: another node may have done it since the keys were listed.
+    directory.invalidate()
+    guard
+      let fresh = try await rotationPlans(now: now, principal: principal).first(where: { $0.key == plan.key }),
+      fresh.isActionable
+    else { return RotationResult(plan: plan, version: nil, error: nil) }
+    let version =
+      fresh.standing == .interrupted
+      ? try await finishRotation(of: plan.key, reason: reason, principal: principal)
+      : try await rotate(plan.key, reason: reason, principal: principal)
+    return RotationResult(plan: fresh, version: version, error: nil)
+  }
+}
