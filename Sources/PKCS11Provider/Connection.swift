@@ -27,12 +27,24 @@ final class Connection: Sendable {
   /// The index, read again when it is old or `anew` is set.
   func keys(anew: Bool = false) async throws -> KeyIndex {
     if !anew, let index = index.withLock({ $0 }), ContinuousClock.now - index.loaded < Self.indexAge { return index }
-    let provider = provider
-    let fresh = try await pool.withSession { session throws(CallFailure) in
-      try KeyIndex(reading: session, provider: provider)
-    }
+    let fresh = try await read()
     index.withLock { $0 = fresh }
     return fresh
+  }
+
+  private func read() async throws -> KeyIndex {
+    let provider = provider
+    var reads = 0
+    while true {
+      reads += 1
+      do {
+        return try await pool.withSession { session throws(CallFailure) in
+          try KeyIndex(reading: session, provider: provider)
+        }
+      } catch let failure as CallFailure where failure.returned.meansStaleHandle && reads < 20 {
+        continue
+      }
+    }
   }
 
   /// The key with this id, looked for once more when it is not in the index.
@@ -42,6 +54,21 @@ final class Connection: Sendable {
     throw KMSError(
       .keyNotFound, "there is no key version \(id) in the token",
       advice: "'strongroom key list' shows what there is.", provider: provider, operation: operation)
+  }
+
+  /// Whether a call that failed so may succeed with the keys as they are now.
+  func looksDifferent(after returned: ReturnValue) async throws -> Bool {
+    if returned.meansStaleHandle || returned.meansForbidden || returned.endsSession {
+      forgetKeys()
+      return true
+    }
+    guard returned.meansAnything, token.overwritesObjects, let before = index.withLock({ $0 }) else { return false }
+    for _ in 0..<3 {
+      // What the other process destroys is in the list until it is through with it.
+      try await Task.sleep(for: .milliseconds(5))
+      if try await keys(anew: true).handles != before.handles { return true }
+    }
+    return false
   }
 
   func forgetKeys() { index.withLock { $0 = nil } }

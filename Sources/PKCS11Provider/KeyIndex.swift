@@ -7,6 +7,8 @@ struct KeyIndex: Sendable {
   struct Entry: Sendable {
     let version: KeyVersion
     let handle: UInt
+    /// The handle, and those of copies that a change of state has left (see `Session.replace`).
+    let all: [UInt]
   }
 
   private(set) var entries: [KeyVersionID: Entry] = [:]
@@ -15,33 +17,77 @@ struct KeyIndex: Sendable {
   let loaded = ContinuousClock.now
 
   /// Reads all keys and records.
+  ///
+  /// - Throws: a failure that means a stale handle when another process changes the keys meanwhile: read again.
   init(reading session: Session, provider: String) throws(CallFailure) {
     var records: [KeyVersionID: StateRecord] = [:]
     for handle in try session.find(StateRecord.all) {
-      let values = try session.attributes(of: handle, [.label, .value])
+      // A record that is gone is that of a change which is complete: the flags, read below, say what it said.
+      guard let values = try session.attributesIfThere(of: handle, [.label, .value]) else { continue }
       guard let record = StateRecord(label: values[0], value: values[1]) else { continue }
       // Two records of one version: a change was cut off between them. The stricter one holds.
       if let other = records[record.id], other.state.strictness >= record.state.strictness { continue }
       records[record.id] = record
     }
     let adopted = try session.adoptions()
-    var labels: [KeyVersionID: [String]] = [:]
+    var candidates: [KeyVersionID: [Candidate]] = [:]
     for handle in try session.find(KeyTemplates.allKeys) {
-      let values = try session.attributes(
-        of: handle, [.id, .label, .wrap, .unwrap, .encrypt, .decrypt, .sensitive, .extractable])
-      guard let id = values[0].flatMap({ try? KeyVersionID($0) }) else { continue }
-      let label = String(decoding: values[1] ?? [], as: UTF8.self)
-      labels[id, default: []].append(label)
-      guard let name = adopted[id]?.key ?? (id.isUUIDv7 ? try? KeyName(label) : nil), values[6] == [1],
-        values[7] == [0]
-      else { continue }
-      let flags = Flags(values[2...5].map { $0 == [1] })
-      guard let version = Self.version(id, name, flags, records[id], adopted[id], provider) else { continue }
-      entries[id] = Entry(version: version, handle: handle)
+      if let candidate = try Candidate(handle, session) { candidates[candidate.id, default: []].append(candidate) }
     }
-    // Also where the other key is none of ours: which of the two a call meets would be chance.
-    duplicates = labels.filter { entries[$0.key] != nil && $0.value.count > 1 }
+    for (id, keys) in candidates {
+      let versions = keys.map { key in
+        key.name(adopted[id]?.key).flatMap { Self.version(id, $0, key.flags, records[id], adopted[id], provider) }
+      }
+      guard keys.count == 1 || Self.isOneKey(keys) else {
+        // Also where the other key is none of ours: which of the two a call meets would be chance.
+        if versions.contains(where: { $0 != nil }) { duplicates[id] = keys.map(\.label) }
+        continue
+      }
+      // Of copies, the one that may do least: the stricter state holds.
+      guard let best = versions.indices.min(by: { keys[$0].flags.count < keys[$1].flags.count }),
+        let version = versions[best]
+      else { continue }
+      entries[id] = Entry(version: version, handle: keys[best].handle, all: keys.map(\.handle))
+    }
   }
+
+  /// An AES key on the token, ours or not.
+  private struct Candidate {
+    let handle: UInt
+    let id: KeyVersionID
+    let label: String
+    /// Whether its value stays in the token.
+    let isKept: Bool
+    let flags: Flags
+    let checkValue: [UInt8]
+
+    init?(_ handle: UInt, _ session: Session) throws(CallFailure) {
+      let values = try session.attributes(
+        of: handle, [.id, .label, .wrap, .unwrap, .encrypt, .decrypt, .sensitive, .extractable, .checkValue])
+      guard let id = values[0].flatMap({ try? KeyVersionID($0) }) else { return nil }
+      self.handle = handle
+      self.id = id
+      label = String(decoding: values[1] ?? [], as: UTF8.self)
+      isKept = values[6] == [1] && values[7] == [0]
+      flags = Flags(values[2...5].map { $0 == [1] })
+      checkValue = values[8] ?? []
+    }
+
+    /// Nil for a key that is none of ours.
+    func name(_ adopted: KeyName?) -> KeyName? {
+      isKept ? adopted ?? (id.isUUIDv7 ? try? KeyName(label) : nil) : nil
+    }
+  }
+
+  /// Whether these are copies of one key, which a change of its state leaves when it is cut off: the token says that
+  /// they have one check value.
+  private static func isOneKey(_ keys: [Candidate]) -> Bool {
+    keys.allSatisfy { key in
+      key.isKept && key.label == keys[0].label && !key.checkValue.isEmpty && key.checkValue == keys[0].checkValue
+    }
+  }
+
+  var handles: Set<UInt> { Set(entries.values.map(\.handle)) }
 
   /// - Throws: ``KMSError/Code/duplicateKeyVersion`` when two keys have this id.
   func entry(_ id: KeyVersionID) throws -> Entry? {
@@ -58,6 +104,9 @@ struct KeyIndex: Sendable {
 
   struct Flags: Equatable {
     let wrap, unwrap, encrypt, decrypt: Bool
+
+    /// How many uses are allowed.
+    var count: Int { [wrap, unwrap, encrypt, decrypt].count { $0 } }
 
     /// What a key of this purpose may do in this state.
     init(_ purpose: KeyPurpose, _ state: KeyState) {

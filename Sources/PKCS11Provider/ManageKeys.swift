@@ -63,7 +63,7 @@ extension PKCS11Provider: KeyImporting {
   }
 
   public func setState(_ state: KeyState, of id: KeyVersionID) async throws -> KeyVersion {
-    try await calling("set-state") { connection in
+    try await retrying("set-state") { connection in
       connection.forgetKeys()
       let entry = try await connection.entry(id, operation: "set-state")
       let version = entry.version
@@ -72,59 +72,16 @@ extension PKCS11Provider: KeyImporting {
       defer { connection.forgetKeys() }
       guard state != .destroyed else {
         try await connection.pool.alone { session throws(CallFailure) in
-          try session.destroy(entry.handle)  // the key first: a record without a key says nothing
+          for key in entry.all { try session.destroyIfThere(key) }  // first: a record without a key says nothing
           try session.removeRecords(of: id)
         }
         return version.with(state: .destroyed)
       }
       let enforcement = try await connection.pool.alone { session throws(CallFailure) in
-        try session.move(entry.handle, version, to: state)
+        try session.move(entry.all, version, to: state, byCopy: connection.token.overwritesObjects)
       }
       return version.with(state: state, enforcement: enforcement)
     }
-  }
-}
-
-extension Session {
-  /// Restricting writes the record first, relaxing removes it last: cut off in between, the stricter state holds.
-  fileprivate func move(
-    _ key: UInt, _ version: KeyVersion, to state: KeyState
-  ) throws(CallFailure) -> StateEnforcement {
-    // What active and deactivated look like; a recovery key that is not active has no flag left to tell its purpose.
-    let needsRecord = state == .suspended || state == .compromised || (version.purpose == .recovery && !state.wraps)
-    let old = try find(StateRecord.named(version.id))
-    if state.strictness > version.state.strictness {
-      let record = StateRecord(id: version.id, state: state, purpose: version.purpose, isEnforcedByToken: true)
-      let made = try create(record.template)
-      for handle in old { try destroy(handle) }
-      let isEnforced = try setFlags(of: key, version.purpose, state)
-      // The flags say it all: the record was only for the time between.
-      if isEnforced, !needsRecord { try destroy(made) }
-      return isEnforced ? .token : .suite
-    }
-    let isEnforced = try setFlags(of: key, version.purpose, state)
-    let record = StateRecord(
-      id: version.id, state: state, purpose: version.purpose, isEnforcedByToken: isEnforced)
-    if needsRecord || !isEnforced { _ = try create(record.template) }
-    for handle in old { try destroy(handle) }
-    return isEnforced ? .token : .suite
-  }
-
-  func removeRecords(of id: KeyVersionID) throws(CallFailure) {
-    for template in [StateRecord.named(id), AdoptionRecord.named(id)] {
-      for handle in try find(template) { try destroy(handle) }
-    }
-  }
-
-  /// Whether the token took the flags, and says so when it is asked.
-  private func setFlags(of key: UInt, _ purpose: KeyPurpose, _ state: KeyState) throws(CallFailure) -> Bool {
-    let (forward, back): (AttributeType, AttributeType) = purpose == .encrypt ? (.encrypt, .decrypt) : (.wrap, .unwrap)
-    let wanted = [(forward, purpose.seals(in: state)), (back, purpose.opens(in: state))]
-    do throws(CallFailure) { for (type, flag) in wanted { try set(type, to: flag, of: key) } } catch {
-      guard !error.returned.endsSession else { throw error }
-    }
-    // Whatever came of it: a key that cannot be changed may be right as it is.
-    return try attributes(of: key, [forward, back]) == wanted.map { [$0.1 ? 1 : 0] }
   }
 }
 

@@ -114,17 +114,20 @@ extension PKCS11Provider {
     }
   }
 
-  /// Runs `body`, which looks its keys up itself, and once more when a handle has gone stale, another process has
-  /// changed the key's state, or the session was lost.
+  /// Runs `body`, which looks its keys up itself, and again when a handle has gone stale, another process has changed
+  /// the key's state, or the session was lost.
   func retrying<R: ~Copyable>(
     _ operation: String, _ body: (Connection) async throws -> sending R
   ) async throws -> sending R {
     try await calling(operation) { connection in
-      do { return try await body(connection) } catch let failure as CallFailure
-        where failure.returned.meansStaleHandle || failure.returned.meansForbidden || failure.returned.endsSession
-      {
-        connection.forgetKeys()
-        return try await body(connection)
+      var attempts = 0
+      while true {
+        attempts += 1
+        do { return try await body(connection) } catch let failure as CallFailure
+          where attempts < (failure.returned.endsSession ? 2 : 5)
+        {
+          guard try await connection.looksDifferent(after: failure.returned) else { throw failure }
+        }
       }
     }
   }

@@ -25,6 +25,9 @@ package struct ReturnValue: Sendable, Hashable, CustomStringConvertible {
   /// The key's flags on the token do not allow this use: another process may have changed its state.
   package var meansForbidden: Bool { rawValue == CKR_KEY_FUNCTION_NOT_PERMITTED }
 
+  /// SoftHSM's answer, among others, when another process destroys the key during the call.
+  package var meansAnything: Bool { rawValue == CKR_GENERAL_ERROR }
+
   /// From C_UnwrapKey or C_Decrypt: the input is not right. GENERAL_ERROR is SoftHSM's word for it.
   var meansBadCiphertext: Bool {
     [

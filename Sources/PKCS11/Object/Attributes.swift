@@ -25,6 +25,7 @@ package struct AttributeType: RawRepresentable, Sendable, Hashable {
   package static let extractable = Self(rawValue: CKA_EXTRACTABLE)
   package static let local = Self(rawValue: CKA_LOCAL)
   package static let neverExtractable = Self(rawValue: CKA_NEVER_EXTRACTABLE)
+  package static let checkValue = Self(rawValue: CKA_CHECK_VALUE)
   package static let alwaysSensitive = Self(rawValue: CKA_ALWAYS_SENSITIVE)
 }
 

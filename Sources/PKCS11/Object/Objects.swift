@@ -100,6 +100,29 @@ extension Session {
     }
   }
 
+  /// A copy inside the token, with other values of the attributes in `template`.
+  package func copy(_ object: UInt, _ template: Template) throws(CallFailure) -> UInt {
+    var copy: UInt = 0
+    try unsafe check(
+      functions.C_CopyObject(handle, object, template.attributes.baseAddress, template.count, &copy), "C_CopyObject")
+    return copy
+  }
+
+  /// Like ``attributes(of:_:)``; nil when another process has destroyed the object.
+  package func attributesIfThere(of object: UInt, _ types: [AttributeType]) throws(CallFailure) -> [[UInt8]?]? {
+    do throws(CallFailure) { return try attributes(of: object, types) } catch {
+      guard error.returned.meansStaleHandle else { throw error }
+      return nil
+    }
+  }
+
+  /// Destroys an object, unless another process has.
+  package func destroyIfThere(_ object: UInt) throws(CallFailure) {
+    do throws(CallFailure) { try destroy(object) } catch {
+      guard error.returned.meansStaleHandle else { throw error }
+    }
+  }
+
   package func destroy(_ object: UInt) throws(CallFailure) {
     try check(functions.C_DestroyObject(handle, object), "C_DestroyObject")
   }

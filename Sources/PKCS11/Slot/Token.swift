@@ -6,6 +6,9 @@ package struct Token: Sendable {
   package let label: String
   package let serial: String
   package let firmware: String
+  /// Whether it keeps its objects in files that it overwrites in place. SoftHSM truncates an object's file before it
+  /// writes it anew: killed in between, the key is lost; and another process that reads it then is refused.
+  package let overwritesObjects: Bool
   let slot: UInt
   let flags: UInt
 
@@ -59,6 +62,7 @@ package struct Token: Sendable {
     try unsafe check(module.functions.pointee.C_GetTokenInfo(slot, &info), "C_GetTokenInfo")  // `info` outlives it
     label = unsafe withUnsafeBytes(of: info.label) { unsafe Self.text($0) }  // fixed-size arrays, padded with blanks
     serial = unsafe withUnsafeBytes(of: info.serialNumber) { unsafe Self.text($0) }
+    overwritesObjects = unsafe withUnsafeBytes(of: info.manufacturerID) { unsafe Self.text($0) }.hasPrefix("SoftHSM")
     firmware = "\(info.firmwareVersion.major).\(info.firmwareVersion.minor)"
     self.slot = slot
     flags = info.flags

@@ -1,0 +1,88 @@
+internal import KMSCore
+internal import PKCS11
+
+/// How a key goes from one state to another, so that it can be cut off anywhere, and met by another process that does
+/// the same.
+extension Session {
+  /// Restricting writes the record first, relaxing removes it last: cut off in between, the stricter state holds.
+  ///
+  /// - Parameters:
+  ///   - keys: the key, and copies that another change has left.
+  ///   - byCopy: whether the token's keys are to be replaced rather than changed.
+  func move(
+    _ keys: [UInt], _ version: KeyVersion, to state: KeyState, byCopy: Bool
+  ) throws(CallFailure) -> StateEnforcement {
+    // What active and deactivated look like; a recovery key that is not active has no flag left to tell its purpose.
+    let needsRecord = state == .suspended || state == .compromised || (version.purpose == .recovery && !state.wraps)
+    let restricts = state.strictness > version.state.strictness
+    let old = try find(StateRecord.named(version.id))
+    if restricts {
+      let made = try create(version, state, isEnforced: true)
+      for record in old { try destroyIfThere(record) }
+      let isEnforced = try setFlags(of: keys, version.purpose, state, byCopy: byCopy)
+      // The flags say it all: the record was only for the time between.
+      if isEnforced, !needsRecord { try destroyIfThere(made) }
+      return isEnforced ? .token : .suite
+    }
+    let isEnforced = try setFlags(of: keys, version.purpose, state, byCopy: byCopy)
+    if needsRecord || !isEnforced { _ = try create(version, state, isEnforced: isEnforced) }
+    for record in old { try destroyIfThere(record) }
+    return isEnforced ? .token : .suite
+  }
+
+  private func create(
+    _ version: KeyVersion, _ state: KeyState, isEnforced: Bool
+  ) throws(CallFailure) -> UInt {
+    try create(
+      StateRecord(id: version.id, state: state, purpose: version.purpose, isEnforcedByToken: isEnforced).template)
+  }
+
+  func removeRecords(of id: KeyVersionID) throws(CallFailure) {
+    for template in [StateRecord.named(id), AdoptionRecord.named(id)] {
+      for handle in try find(template) { try destroyIfThere(handle) }
+    }
+  }
+
+  /// Whether the token took the flags, and says so when it is asked.
+  private func setFlags(
+    of keys: [UInt], _ purpose: KeyPurpose, _ state: KeyState, byCopy: Bool
+  ) throws(CallFailure) -> Bool {
+    let (forward, back): (AttributeType, AttributeType) = purpose == .encrypt ? (.encrypt, .decrypt) : (.wrap, .unwrap)
+    let wanted = [(forward, purpose.seals(in: state)), (back, purpose.opens(in: state))]
+    if byCopy, try replace(keys, by: wanted) { return true }
+    for key in keys {
+      do throws(CallFailure) { for (type, flag) in wanted { try set(type, to: flag, of: key) } } catch {
+        guard !error.returned.endsSession, !error.returned.meansStaleHandle else { throw error }
+      }
+      // Whatever came of it: a key that cannot be changed may be right as it is.
+      guard try attributes(of: key, [forward, back]) == wanted.map({ [$0.1 ? 1 : 0] }) else { return false }
+    }
+    return true
+  }
+
+  /// Puts a copy with other flags in the key's place: the key's own object is never in the middle of a change.
+  ///
+  /// Only what was there before the copy was made is destroyed. So of processes that do this at once, the copy of the
+  /// last stays, whatever they destroy; ``KeyIndex`` takes copies for one key, in the strictest of their states.
+  /// - Returns: false when the token does not copy it, or not truly; then nothing was changed.
+  private func replace(_ keys: [UInt], by flags: [(AttributeType, Bool)]) throws(CallFailure) -> Bool {
+    let identity: [AttributeType] = [
+      .id, .label, .checkValue, .sensitive, .extractable, .alwaysSensitive, .neverExtractable, .local,
+    ]
+    let original = try attributes(of: keys[0], identity)
+    guard original[2]?.isEmpty == false else { return false }  // nothing would show that two copies are one key
+    let copy: UInt
+    do throws(CallFailure) { copy = try self.copy(keys[0], Template(flags.map { ($0.0, .flag($0.1)) })) } catch {
+      guard !error.returned.endsSession, !error.returned.meansStaleHandle else { throw error }
+      return false
+    }
+    guard try attributes(of: copy, identity) == original,
+      try attributes(of: copy, flags.map(\.0)) == flags.map({ [$0.1 ? 1 : 0] })
+    else {
+      try destroy(copy)
+      return false
+    }
+    for key in keys { try destroyIfThere(key) }
+    return true
+  }
+}
