@@ -37,6 +37,19 @@ extension Session {
       StateRecord(id: version.id, state: state, purpose: version.purpose, isEnforcedByToken: isEnforced).template)
   }
 
+  /// A new key that others see with its value or not at all: SoftHSM writes the object first and the value after, so
+  /// it is made for the session and copied whole.
+  func generateWhole(_ request: NewKeyVersion) throws(CallFailure) -> UInt {
+    let draft = try generateAES(KeyTemplates.newKey(request, isImport: false, isOnToken: false))
+    let key: UInt
+    do throws(CallFailure) { key = try copy(draft, KeyTemplates.onToken) } catch {
+      try? destroy(draft)
+      throw error
+    }
+    try destroy(draft)
+    return key
+  }
+
   func removeRecords(of id: KeyVersionID) throws(CallFailure) {
     for template in [StateRecord.named(id), AdoptionRecord.named(id)] {
       for handle in try find(template) { try destroyIfThere(handle) }

@@ -50,7 +50,11 @@ final class Connection: Sendable {
   /// The key with this id, looked for once more when it is not in the index.
   func entry(_ id: KeyVersionID, operation: String) async throws -> KeyIndex.Entry {
     if let entry = try await keys().entry(id) { return entry }
-    if let entry = try await keys(anew: true).entry(id) { return entry }
+    // Another process may be replacing it (see `Session.replace`), and its steps are not seen at once.
+    for pause in token.overwritesObjects ? [0, 5, 20, 50] : [0] {
+      if pause > 0 { try await Task.sleep(for: .milliseconds(pause)) }
+      if let entry = try await keys(anew: true).entry(id) { return entry }
+    }
     throw KMSError(
       .keyNotFound, "there is no key version \(id) in the token",
       advice: "'strongroom key list' shows what there is.", provider: provider, operation: operation)

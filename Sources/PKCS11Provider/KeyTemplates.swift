@@ -19,10 +19,11 @@ enum KeyTemplates {
     Template([(.objectClass, .number(secretKey)), (.token, .flag(true)), (.id, .bytes(id.bytes))])
   }
 
-  static func newKey(_ request: NewKeyVersion, isImport: Bool) -> Template {
+  static func newKey(_ request: NewKeyVersion, isImport: Bool, isOnToken: Bool = true) -> Template {
     let flags = KeyIndex.Flags(request.purpose, .active)
     let attributes: [(AttributeType, Template.Value)] = [
-      (.objectClass, .number(secretKey)), (.keyType, .number(aes)), (.token, .flag(true)), (.isPrivate, .flag(true)),
+      (.objectClass, .number(secretKey)), (.keyType, .number(aes)), (.token, .flag(isOnToken)),
+      (.isPrivate, .flag(true)),
       (.sensitive, .flag(true)), (.extractable, .flag(false)), (.label, .bytes(Array(request.key.description.utf8))),
       (.id, .bytes(request.id.bytes)), (.wrap, .flag(flags.wrap)), (.unwrap, .flag(flags.unwrap)),
       (.encrypt, .flag(flags.encrypt)), (.decrypt, .flag(flags.decrypt)), (.sign, .flag(false)),
@@ -30,6 +31,8 @@ enum KeyTemplates {
     ]
     return Template(isImport ? attributes : attributes + [(.valueLength, .number(32))])
   }
+
+  static let onToken = Template([(.token, .flag(true))])
 
   static let readBack: [AttributeType] = [
     .sensitive, .extractable, .alwaysSensitive, .neverExtractable, .local, .wrap, .unwrap, .encrypt, .decrypt,

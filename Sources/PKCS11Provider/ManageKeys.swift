@@ -5,21 +5,22 @@ internal import PKCS11
 extension PKCS11Provider: KeyImporting {
   public func createKeyVersion(_ request: NewKeyVersion) async throws -> KeyVersion {
     try InputRules.checkCreation(request)
-    return try await make(request, "create-version") { session throws(CallFailure) in
-      try session.generateAES(KeyTemplates.newKey(request, isImport: false))
+    return try await make(request, "create-version") { session, token throws(CallFailure) in
+      token.overwritesObjects
+        ? try session.generateWhole(request) : try session.generateAES(KeyTemplates.newKey(request, isImport: false))
     }
   }
 
   public func importKeyVersion(_ request: NewKeyVersion, material: borrowing SecretBytes) async throws -> KeyVersion {
     try InputRules.checkKEK(material)
-    return try await make(request, "import-version", isImport: true) { session throws(CallFailure) in
+    return try await make(request, "import-version", isImport: true) { session, _ throws(CallFailure) in
       try session.importKey(KeyTemplates.newKey(request, isImport: true), value: material)
     }
   }
 
   private func make(
     _ request: NewKeyVersion, _ operation: String, isImport: Bool = false,
-    _ body: (Session) throws(CallFailure) -> UInt
+    _ body: (Session, Token) throws(CallFailure) -> UInt
   ) async throws -> KeyVersion {
     try await calling(operation) { connection in
       defer { connection.forgetKeys() }
@@ -36,7 +37,7 @@ extension PKCS11Provider: KeyImporting {
         // Only a record makes a key with another id than the suite's ours. Before the key: alone, it says nothing.
         if !request.id.isUUIDv7 { _ = try session.create(AdoptionRecord(request).template) }
         let key: UInt
-        do throws(CallFailure) { key = try body(session) } catch {
+        do throws(CallFailure) { key = try body(session, connection.token) } catch {
           try? session.removeRecords(of: request.id)
           throw error
         }

@@ -9,6 +9,8 @@ public struct RotationResult: Sendable {
   public let version: KeyVersion?
   /// Why it failed; the version before goes on serving.
   public let error: KMSError?
+  /// When it is the key's turn again; nil when no time will bring it.
+  public let next: Timestamp?
 }
 
 extension DataAtRestManager {
@@ -37,13 +39,14 @@ extension DataAtRestManager {
     var results: [RotationResult] = []
     for plan in try await rotationPlans(now: now, principal: principal) {
       guard plan.isActionable, !dryRun, !shouldStop() else {
-        results.append(RotationResult(plan: plan, version: nil, error: nil))
+        results.append(.untouched(plan))
         continue
       }
       do {
         results.append(try await carryOut(plan, reason: reason, now: now, principal: principal))
       } catch let error as KMSError {
-        results.append(RotationResult(plan: plan, version: nil, error: error))
+        let next = try? await rotationPlans(now: now, principal: principal).first { $0.key == plan.key }?.next
+        results.append(RotationResult(plan: plan, version: nil, error: error, next: next))
       }
     }
     return results
@@ -54,14 +57,21 @@ extension DataAtRestManager {
   ) async throws -> RotationResult {
     // Asked again: another node may have done it since the keys were listed.
     directory.invalidate()
-    guard
-      let fresh = try await rotationPlans(now: now, principal: principal).first(where: { $0.key == plan.key }),
-      fresh.isActionable
-    else { return RotationResult(plan: plan, version: nil, error: nil) }
+    let plans = try await rotationPlans(now: now, principal: principal)
+    guard let fresh = plans.first(where: { $0.key == plan.key }) else { return .untouched(plan) }
+    guard fresh.isActionable else { return .untouched(fresh) }
     let version =
       fresh.standing == .interrupted
       ? try await finishRotation(of: plan.key, reason: reason, principal: principal)
       : try await rotate(plan.key, reason: reason, principal: principal)
-    return RotationResult(plan: fresh, version: version, error: nil)
+    return RotationResult(
+      plan: fresh, version: version, error: nil,
+      next: version.id.created?.advanced(by: configuration.keyRotationInterval))
+  }
+}
+
+extension RotationResult {
+  fileprivate static func untouched(_ plan: RotationPlan) -> RotationResult {
+    RotationResult(plan: plan, version: nil, error: nil, next: plan.next)
   }
 }

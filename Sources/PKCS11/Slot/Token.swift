@@ -7,7 +7,8 @@ package struct Token: Sendable {
   package let serial: String
   package let firmware: String
   /// Whether it keeps its objects in files that it overwrites in place. SoftHSM truncates an object's file before it
-  /// writes it anew: killed in between, the key is lost; and another process that reads it then is refused.
+  /// writes it anew: killed in between, the key is lost; and another process that reads it then is refused. What is
+  /// copied there is written once, and whole.
   package let overwritesObjects: Bool
   let slot: UInt
   let flags: UInt

@@ -89,7 +89,7 @@ extension Session {
   fileprivate func foreignKeys(
     _ index: KeyIndex
   ) throws(CallFailure) -> (keys: [ForeignKey], ids: [[UInt8]: Int]) {
-    let ours = Set(index.entries.values.map(\.handle))
+    let ours = Set(index.entries.values.flatMap(\.all))
     var keys: [ForeignKey] = []
     var ids: [[UInt8]: Int] = [:]
     for handle in try find(KeyTemplates.allSecretKeys) {
