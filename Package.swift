@@ -94,7 +94,8 @@ let package = Package(
     .executableTarget(
       name: "StrongroomCommand",
       dependencies: [
-        "Strongroom", "KMSCore", "DataAtRest", "Envelope", "AccessLog", "DurableFiles", "RewrapSources", "RecoveryShares",
+        "Strongroom", "KMSCore", "DataAtRest", "Envelope", "AccessLog", "DurableFiles", "RewrapSources",
+        "RecoveryShares",
         system,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],

@@ -1,5 +1,5 @@
-/* A PKCS#11 module for tests: SoftHSM, but it changes no attribute and takes no key from outside. Tokens like that
-   exist; SoftHSM cannot be told to be one. */
+/* A PKCS#11 module for tests: SoftHSM, but it changes no attribute, copies no object and takes no key from outside.
+   Tokens like that exist; SoftHSM cannot be told to be one. */
 #include <dlfcn.h>
 #include <p11-kit/pkcs11.h>
 
@@ -7,6 +7,12 @@ static CK_FUNCTION_LIST functions;
 static CK_FUNCTION_LIST_PTR softhsm;
 
 static CK_RV refuse_set(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_PTR template, CK_ULONG count)
+{
+  return CKR_FUNCTION_NOT_SUPPORTED;
+}
+
+static CK_RV refuse_copy(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_PTR template, CK_ULONG count,
+                         CK_OBJECT_HANDLE_PTR copy)
 {
   return CKR_FUNCTION_NOT_SUPPORTED;
 }
@@ -32,6 +38,7 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR list)
     if (!get || get(&softhsm) != CKR_OK) return CKR_GENERAL_ERROR;
     functions = *softhsm;
     functions.C_SetAttributeValue = refuse_set;
+    functions.C_CopyObject = refuse_copy;
     functions.C_CreateObject = create_no_token_keys;
   }
   *list = &functions;

@@ -44,7 +44,8 @@ extension Session {
     let key: UInt
     do throws(CallFailure) { key = try copy(draft, KeyTemplates.onToken) } catch {
       try? destroy(draft)
-      throw error
+      guard !error.returned.endsSession else { throw error }
+      return try generateAES(KeyTemplates.newKey(request, isImport: false))  // it copies no keys
     }
     try destroy(draft)
     return key

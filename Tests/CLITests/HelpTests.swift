@@ -6,7 +6,8 @@ struct HelpTests {
   static let commands = [
     "", "init", "doctor", "key", "key create", "key adopt", "key import", "key list", "key show", "key rotate",
     "key activate", "key deactivate",
-    "key suspend", "key compromise", "key destroy", "encrypt", "decrypt", "inspect", "rewrap", "reencrypt", "migrate",
+    "key suspend", "key compromise", "key destroy", "encrypt", "decrypt", "inspect", "rotate", "rewrap", "reencrypt",
+    "migrate",
     "census", "recovery", "recovery create", "recovery drill", "recovery audit", "log", "log show", "report",
   ]
   /// Those that explain themselves by their subcommands or by one argument.
