@@ -15,10 +15,10 @@ struct RotateDueTests {
     let reporter = RecordingReporter()
     let manager: DataAtRestManager
 
-    init(logIn folder: TemporaryFolder? = nil) throws {
+    init(logIn folder: TemporaryFolder? = nil, isDirect: Bool = false) throws {
       let log = folder.map { FilePath($0.path + "/log") }
       manager = try DataAtRestManager(
-        providers: [provider], configuration: DataAtRestConfig(kmsKeyID: "k"),
+        providers: [provider], configuration: DataAtRestConfig(kmsKeyID: "k", envelopeEncryptionEnabled: !isDirect),
         reporter: try log.map { try AccessLogFile(AccessLogSettings(directory: $0)) } ?? reporter, logFolder: log)
     }
   }
@@ -70,19 +70,23 @@ struct RotateDueTests {
 
   @Test(
     "a step that fails: its own record, the report says so, a pause, the old version serves, then it succeeds",
-    arguments: [AccessEvent.Operation.createVersion, .wrap, .unwrap, .setState], [true, false])
+    arguments: [AccessEvent.Operation.createVersion, .wrap, .unwrap, .directEncrypt, .directDecrypt, .setState],
+    [true, false])
   func faults(operation: AccessEvent.Operation, hasLog: Bool) async throws {
     let folder = TemporaryFolder()
-    let bench = try Bench(logIn: hasLog ? folder : nil)
+    let isDirect = [.directEncrypt, .directDecrypt].contains(operation)
+    let bench = try Bench(logIn: hasLog ? folder : nil, isDirect: isDirect)
     let (manager, k) = (bench.manager, try KeyName("k"))
-    let first = try await manager.createKey(k)
+    let first = try await manager.createKey(k, purpose: isDirect ? .encrypt : .wrap)
     let sealed = try await manager.encrypt("before")
     let day = Timestamp.now().advanced(by: day)
 
     bench.provider.fail(operation, with: KMSError(.providerUnavailable, "the token is gone"))
     let failed = try #require(try await manager.rotateDue(now: day).first)
     #expect(failed.error?.code == .providerUnavailable)
-    if operation != .unwrap { #expect(try await manager.decryptString(sealed) == "before") }
+    if operation != .unwrap, operation != .directDecrypt {
+      #expect(try await manager.decryptString(sealed) == "before")
+    }
     bench.provider.fail(operation, with: nil)
 
     // Serving: what was encrypted opens, and what is encrypted now does.
