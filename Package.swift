@@ -169,6 +169,16 @@ let package = Package(
         "KMSTesting", "TestSupport", system,
         .product(name: "GRDB", package: "GRDB.swift", condition: .when(traits: ["SQLite"])),
       ]),
+    .executableTarget(
+      name: "LifecycleProbe", dependencies: ["Strongroom", "KMSCore", "AccessLog", system],
+      path: "Tests/LifecycleProbe", swiftSettings: strict),
+    tests(
+      "LifecycleTests",
+      [
+        "RewrapSources", "Strongroom", "AccessLog", "InMemoryProvider", "OpenSSLProvider", "PKCS11Provider",
+        "LifecycleProbe", "TestSupport", system,
+        .product(name: "GRDB", package: "GRDB.swift", condition: .when(traits: ["SQLite"])),
+      ]),
     tests("CLITests", ["StrongroomCommand", "QuickStart"]),
   ]
 )

@@ -64,4 +64,15 @@ extension PKCS11Provider {
       }
     }
   }
+
+  /// Number of objects in the token that are neither a key version nor the record of one's state.
+  package func strayObjectCount() async throws -> Int {
+    let versions = try await keyVersions(of: nil)
+    return try await calling("count-stray-objects") { connection in
+      try await connection.pool.alone { session throws(CallFailure) in
+        let all = try session.find(Template([(.token, .flag(true))])).count
+        return all - versions.count - (try session.find(StateRecord.all).count)
+      }
+    }
+  }
 }
