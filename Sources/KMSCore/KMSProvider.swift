@@ -21,7 +21,8 @@ public protocol KMSProvider: Sendable {
 
   /// Makes a new AES-256 KEK under the id in `request`, inside the provider.
   ///
-  /// - Throws: ``KMSError/Code/duplicateKeyVersion`` when the id is taken, whatever key has it.
+  /// - Throws: ``KMSError/Code/duplicateKeyVersion`` when the id is taken, whatever key has it;
+  ///   ``KMSError/Code/keyPurposeForbids`` for ``KeyPurpose/recovery``, where keys are only imported.
   func createKeyVersion(_ request: NewKeyVersion) async throws -> KeyVersion
 
   /// Moves a version along the table in ``KeyState/mayBecome(_:)``; `destroyed` erases the material for good.

@@ -137,4 +137,27 @@ struct PublicKeyTests {
     #expect(try folder.bytes("opened") == Array("content".utf8))
     await manager.close()
   }
+
+  @Test("a file that was made before: a rewrap has no room for a long recipient and says so, a new header has")
+  func longRecipientLater() async throws {
+    let memory = InMemoryProvider(name: "keys")
+    let large = PublicKeyProvider(name: "large", key: try KeyName("large"), pem: fixtures + "/rsa-8192.pem")
+    let manager = try DataAtRestManager(
+      providers: [memory, large], configuration: DataAtRestConfig(), reporter: Recorder())
+    try await manager.createKey(KeyName("default"))
+    try folder.write([UInt8](repeating: 7, count: 100_000), to: "plain")
+    let (plain, sealed) = (FilePath(folder.path + "/plain"), FilePath(folder.path + "/sealed"))
+    try await manager.encryptFile(from: .path(plain), to: .path(sealed))
+    let before = try folder.bytes("sealed")
+    try await manager.updateConfiguration(DataAtRestConfig(recoveryRecipients: ["large"]))
+    let error = try await failure { _ = try await manager.rewrapFile(sealed) }
+    #expect(error.code == .limitExceeded && !error.advice.isEmpty)
+    #expect(try folder.bytes("sealed") == before)
+    try await manager.reencryptFile(sealed)
+    let header = try FileHeader(startOf: folder.bytes("sealed"))
+    #expect(header.size == 2048 && header.keyBlob.recipients.map(\.wrapped.algorithm) == [.a256KW, .rsaOAEP256])
+    try await manager.decryptFile(from: .path(sealed), to: .path(FilePath(folder.path + "/opened")))
+    #expect(try folder.run("cmp plain opened").status == 0)
+    await manager.close()
+  }
 }

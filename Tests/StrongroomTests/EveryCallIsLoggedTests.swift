@@ -18,7 +18,9 @@ struct EveryCallIsLoggedTests {
     recorder.events.filter { $0.provider == "counted" && $0.phase == .outcome && !Self.data.contains($0.operation) }
       .map(\.operation)
   }
-  private static let data: Set<AccessEvent.Operation> = [.encrypt, .decrypt, .rotate]
+  private static let data: Set<AccessEvent.Operation> = [
+    .encrypt, .decrypt, .rotate, AccessEvent.Operation(rawValue: "recovery-create"),
+  ]
 
   @Test("the calls a provider gets are the calls that are logged, in every operation of the manager")
   func everyOperation() async throws {
@@ -48,6 +50,15 @@ struct EveryCallIsLoggedTests {
       #expect(try await manager.adoptableKeys().map(\.label) == ["somebody's"])
       let adopted = try await manager.adoptKey(try KeyVersionID([7]), as: try KeyName("adopted"))
       #expect(adopted.version.key.description == "adopted" && adopted.warnings == ["somebody made it"])
+      try await manager.updateConfiguration(DataAtRestConfig(recoveryRecipients: ["offline"]))
+      let recovery = try await manager.createRecoveryKey(
+        KeyName("offline"), reason: "test", keep: { secret, _ in secret.copy() }, discard: {})
+      try await manager.checkRecoveryKeyFails(recovery)
+      _ = try await manager.encrypt("value")
+      var audit = try await manager.beginRecoveryAudit()
+      var source = EnvelopeFiles([sealed], replacement: nil)
+      try await manager.audit(&source, in: &audit)
+      #expect(audit.findings.map(\.fault) == [.missing])
       await manager.close()
       #expect(provider.calls == logged)
       #expect(
@@ -167,5 +178,14 @@ struct EveryCallIsLoggedTests {
     #expect(encrypted.key == used && decrypted.key == used)
     #expect(encrypted.access.contextNames == ["row"])
     #expect(!recorder.events.contains { "\($0)".contains("value-of-the") })
+  }
+}
+
+extension DataAtRestManager {
+  /// A check with something that is no copy of the key.
+  fileprivate func checkRecoveryKeyFails(_ version: KeyVersion) async throws {
+    let other = SecretBytes.random(count: 32)
+    let error = try await failure { try await checkRecoveryKey(version, copy: other) }
+    #expect(error.code == .doesNotOpen)
   }
 }
