@@ -11,9 +11,13 @@ package struct RecoveryKit: Sendable {
   package let folder: FilePath
   package let key: KeyName
 
-  package init(folder: FilePath, key: KeyName) {
+  /// Whether the folder was not there: then it goes again when there is nothing to keep in it.
+  private let isNewFolder: Bool
+
+  package init(folder: FilePath, key: KeyName) throws {
     self.folder = folder
     self.key = key
+    isNewFolder = try FileStatus(folder) == nil
   }
 
   package var notePath: FilePath { folder.appending("\(key).txt") }
@@ -31,7 +35,7 @@ package struct RecoveryKit: Sendable {
   /// Writes note and shares, all of them durable when this returns, and gives back what the shares give.
   package func write(_ secret: borrowing SecretBytes, _ note: RecoveryNote) throws -> SecretBytes {
     let shares = try SecretSharing.split(secret, shares: note.shares, threshold: note.threshold)
-    if try FileStatus(folder) == nil {
+    if isNewFolder {
       guard unsafe mkdir(folder.string, 0o700) == 0 else {  // a Swift string, for the call
         throw FileFailure.error("create", folder, Errno(rawValue: errno))
       }
@@ -94,6 +98,7 @@ package struct RecoveryKit: Sendable {
       }
     }
     try syncFolder(of: notePath)
+    if isNewFolder { unsafe _ = rmdir(folder.string) }  // as above; not if there is something else in it by now
   }
 
   private func write(_ note: RecoveryNote, replacing: Bool) throws {

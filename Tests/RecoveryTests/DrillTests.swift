@@ -29,7 +29,7 @@ struct DrillTests {
       providers: [memory, board], configuration: DataAtRestConfig(recoveryRecipients: ["offline", "board"]),
       reporter: Recorder())
     try await manager.createKey(KeyName("default"))
-    let kit = RecoveryKit(folder: FilePath(folder.path), key: try KeyName("offline"))
+    let kit = try RecoveryKit(folder: FilePath(folder.path), key: try KeyName("offline"))
     _ = try await manager.createRecoveryKey(
       kit.key, reason: "test",
       keep: { secret, planned in

@@ -13,7 +13,9 @@ final class ShareTests {
   private let folder = TemporaryFolder()
   private let key = SecretBytes.random(count: 32)
 
-  private func kit() throws -> RecoveryKit { RecoveryKit(folder: FilePath(folder.path), key: try KeyName("offline")) }
+  private func kit() throws -> RecoveryKit {
+    try RecoveryKit(folder: FilePath(folder.path), key: try KeyName("offline"))
+  }
 
   private func note(_ shares: Int, _ threshold: Int) throws -> RecoveryNote {
     try RecoveryNote(version: .make(), provider: "hsm", shares: shares, threshold: threshold)
@@ -107,7 +109,7 @@ final class ShareTests {
   func damaged() async throws {
     for number in 1...5 {
       let folder = TemporaryFolder()
-      let kit = RecoveryKit(folder: FilePath(folder.path), key: try KeyName("offline"))
+      let kit = try RecoveryKit(folder: FilePath(folder.path), key: try KeyName("offline"))
       let note = try note(5, 3)
       _ = try kit.write(key, note)
       var bytes = try folder.bytes(name(number))

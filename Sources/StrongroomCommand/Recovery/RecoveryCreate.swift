@@ -27,7 +27,7 @@ extension Recovery {
 
     func run() async throws {
       try SecretSharing.check(shares: shares, threshold: threshold)
-      let kit = RecoveryKit(folder: FilePath(out), key: try KeyName(name))
+      let kit = try RecoveryKit(folder: FilePath(out), key: try KeyName(name))
       let providers = try suite.load().providers.map(\.name)
       try await suite.withManager { manager in
         if try await finish(kit, providers, manager) { return }
