@@ -139,6 +139,16 @@ import Testing
     #expect((failed.first?["last"] as? [String: Any])?["error_code"] as? String == "provider-unavailable")
   }
 
+  @Test func recoveryKeysDoNotRotate() {
+    let versions = (1...2).map { age in
+      KeyVersion(
+        id: .make(now: end.advanced(by: .seconds(-90_000 * age))), key: pii, purpose: .recovery, state: .active,
+        enforcement: .token, provider: "hsm")
+    }
+    let report = report(versions)
+    #expect(report.keys.interrupted.isEmpty && report.keys.overdue.isEmpty)
+  }
+
   @Test func aGoodRotationTakesTheFlagAway() throws {
     var report = try filled()
     report.add(try record(event(.rotate, at: 3800, error: .providerFailed, message: "again", reason: "scheduled")))

@@ -23,12 +23,13 @@ struct KeyAges: Sendable, Hashable {
   init(_ versions: [KeyVersion], rotationInterval: Duration, now: Timestamp) {
     func row(_ version: KeyVersion) -> Row { Row(version: version, age: version.id.created.map(now.since)) }
     rows = versions.sorted { $0.key == $1.key ? $1.id < $0.id : $0.key < $1.key }.map(row)
-    overdue = Dictionary(grouping: versions, by: \.key).sorted { $0.key < $1.key }.compactMap { key, versions in
+    let rotating = versions.filter { $0.purpose != .recovery }
+    overdue = Dictionary(grouping: rotating, by: \.key).sorted { $0.key < $1.key }.compactMap { key, versions in
       guard let current = versions.current.map(row) else { return Overdue(key: key, current: nil) }
       // An adopted key tells no age: nobody knows how old it is, so it is due.
       return current.age.map { $0 < rotationInterval } == true ? nil : Overdue(key: key, current: current)
     }
-    interrupted = Dictionary(grouping: versions.filter { $0.state == .active }, by: \.key)
+    interrupted = Dictionary(grouping: rotating.filter { $0.state == .active }, by: \.key)
       .filter { $1.count > 1 }.keys.sorted()
   }
 }
