@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// Rotations that die at each of their steps.
-@Suite(.timeLimit(.minutes(10)))
+@Suite(.timeLimit(.minutes(14)))
 struct KilledRotationTests {
   @Test("SIGKILL at every step of a rotation, and then of its completion", arguments: Store.Kind.allCases)
   func everyStep(_ kind: Store.Kind) async throws {
