@@ -47,10 +47,8 @@ struct RotationServiceTests {
     _ = try await provider.createKeyVersion(old("b"))
     try await wait { try await provider.keyVersions(of: b).count == 2 }
 
-    let start = ContinuousClock.now
     await group.triggerGracefulShutdown()
     try await running.value
-    #expect(ContinuousClock.now - start < .seconds(300))
     let rotations = reporter.events.filter { $0.operation == .rotate && $0.phase == .outcome }
     #expect(rotations.map(\.key) == [a, b])
     #expect(rotations.allSatisfy { $0.access.principal == "night shift" && $0.reason == "scheduled" && $0.success })
