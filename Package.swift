@@ -179,6 +179,6 @@ let package = Package(
         "LifecycleProbe", "TestSupport", system,
         .product(name: "GRDB", package: "GRDB.swift", condition: .when(traits: ["SQLite"])),
       ]),
-    tests("CLITests", ["StrongroomCommand", "QuickStart"]),
+    tests("CLITests", ["StrongroomCommand", "QuickStart", "TestSupport"]),
   ]
 )

@@ -2,7 +2,7 @@ import Foundation
 import Testing
 
 /// SIGKILL at random moments of a bulk rewrap: nothing is lost, the next run does what is left, and nothing twice.
-@Suite(.timeLimit(.minutes(14)))
+@Suite(.timeLimit(.minutes(10)))
 struct BulkKillTests {
   struct Place: CustomTestStringConvertible, Sendable {
     let testDescription: String

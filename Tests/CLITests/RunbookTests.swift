@@ -2,7 +2,7 @@ import Foundation
 import Testing
 
 /// The runbooks of docs/operations.md work as they stand there, on SoftHSM tokens.
-@Suite(.timeLimit(.minutes(14)))
+@Suite(.timeLimit(.minutes(10)))
 struct RunbookTests {
   @Test("the five runbooks are there, each with a way back and what the log shows")
   func complete() throws {

@@ -6,7 +6,7 @@ import Testing
 /// Besides what a transcript notes, every line with `strongroom …` must keep the command's promises: no secret in what
 /// it prints, no colours, as this is no terminal; and when it fails: one line on standard error, nothing on
 /// standard output, every file as it was, no temporary file left.
-@Suite(.timeLimit(.minutes(14)))
+@Suite(.timeLimit(.minutes(10)))
 struct TranscriptTests {
   @Test("sessions", arguments: try Transcript.all("sessions"))
   func session(_ transcript: Transcript) async throws { try await play(transcript) }

@@ -8,33 +8,33 @@ import Testing
 @Suite(.enabled(if: Python.isThere, "Scripts/interop/setup.sh has not made the Python environment"))
 struct InteropTests {
   @Test(arguments: ["cwt", "pycose"], [0, 16, 5000])
-  func fieldsBothWays(library: String, size: Int) throws {
+  func fieldsBothWays(library: String, size: Int) async throws {
     let sample = try Sample()
     let plaintext = (0..<size).map { UInt8(truncatingIfNeeded: $0) }
     let common = ["kek": sample.kek, "kid": sample.kid.bytes, "aad": sample.context.encoded]
     let ours = try sample.sealed(plaintext).encoded()
-    #expect(try Python.run("\(library)-open", common.merging(["message": ours]) { $1 })["plaintext"] == plaintext)
+    #expect(try await Python.run("\(library)-open", common.merging(["message": ours]) { $1 })["plaintext"] == plaintext)
 
     let iv = SecretBytes.random(count: 12).unprotectedCopy()
-    let theirs = try Python.run(
+    let theirs = try await Python.run(
       "\(library)-seal", common.merging(["cek": sample.cek, "iv": iv, "plaintext": plaintext]) { $1 })
     #expect(try sample.opened(#require(theirs["message"])) == plaintext)
   }
 
   @Test(arguments: ["cwt", "pycose"])
-  func aChangedMessageDoesNotOpenThereEither(library: String) throws {
+  func aChangedMessageDoesNotOpenThereEither(library: String) async throws {
     let sample = try Sample()
     var message = try sample.sealed([1, 2, 3]).encoded()
     message[message.count - 1] ^= 1  // in the wrapped key
-    #expect(throws: KMSError.self) {
-      try Python.run(
+    await #expect(throws: KMSError.self) {
+      try await Python.run(
         "\(library)-open",
         ["kek": sample.kek, "kid": sample.kid.bytes, "aad": sample.context.encoded, "message": message])
     }
   }
 
   @Test(arguments: [0, 1, 1_048_520, 1_048_521, 3_000_000])
-  func fileBodiesBothWaysWithTink(size: Int) throws {
+  func fileBodiesBothWaysWithTink(size: Int) async throws {
     let key = SecretBytes.random(count: 32).unprotectedCopy()
     let context = try EncryptionContext([("path", "a/b")])
     // CBOR ["strongroom-file-v1", context], as docs/envelope-format.md says.
@@ -45,9 +45,9 @@ struct InteropTests {
     let ours = try files(plaintext) {
       try FileStream.seal(from: $0, to: $1, key: contentKey(), context: context) { _ in }
     }
-    #expect(try Python.run("tink-open", ["key": key, "aad": aad, "body": ours])["plaintext"] == plaintext)
+    #expect(try await Python.run("tink-open", ["key": key, "aad": aad, "body": ours])["plaintext"] == plaintext)
 
-    let theirs = try Python.run("tink-seal", ["key": key, "aad": aad, "plaintext": plaintext])
+    let theirs = try await Python.run("tink-seal", ["key": key, "aad": aad, "plaintext": plaintext])
     let opened = try files(#require(theirs["body"])) {
       try FileStream.open(from: $0, to: $1, key: contentKey(), context: context) { _ in }
     }

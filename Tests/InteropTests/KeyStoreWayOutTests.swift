@@ -23,7 +23,7 @@ struct KeyStoreWayOutTests {
       recipients: [Recipient(kid: version.id, wrapped: wrapped)])
     try Data(message.encoded()).write(to: URL(fileURLWithPath: folder.path + "/message"))
 
-    let shown = try runProcess(
+    let shown = try await runProcess(
       "/usr/bin/openssl", ["pkcs12", "-in", store, "-passin", "env:PASS", "-nodes"],
       environment: ["PASS": "a long passphrase"])
     // The only line of 32 bytes in hex is the KEK; `openssl` puts spaces between them.
@@ -32,7 +32,7 @@ struct KeyStoreWayOutTests {
     }
     try #require(keks.count == 1)
     try keks[0].write(toFile: folder.path + "/kek.hex", atomically: true, encoding: .utf8)
-    let result = try Python.openEnvelope(
+    let result = try await Python.openEnvelope(
       [folder.path + "/message", "--kek", "\(version.id)=\(folder.path)/kek.hex", "--context", "row=7"])
     #expect(result.status == 0, "\(result.error)")
     #expect(result.output == "hello")

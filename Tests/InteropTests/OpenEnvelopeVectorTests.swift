@@ -36,31 +36,32 @@ struct OpenEnvelopeVectorTests {
     }
   }
 
-  private func open(_ message: String, _ context: [[String]]) throws -> (result: ProcessResult, output: [UInt8]?) {
+  private func open(_ message: String, _ context: [[String]]) async throws -> (result: ProcessResult, output: [UInt8]?)
+  {
     let (input, output) = (folder.path + "/message", folder.path + "/out")
     try? FileManager.default.removeItem(atPath: output)
     try Data(bytes(message)).write(to: URL(fileURLWithPath: input))
     let keks = vectors.kek.keys.flatMap { ["--kek", "\($0)=\(folder.path)/\($0)"] }
     let pairs = context.flatMap { ["--context", "\($0[0])=\($0[1])"] }
-    let result = try Python.openEnvelope([input, "-o", output] + keks + pairs)
+    let result = try await Python.openEnvelope([input, "-o", output] + keks + pairs)
     return (result, FileManager.default.contents(atPath: output).map { Array($0) })
   }
 
-  @Test func opensEveryField() throws {
+  @Test func opensEveryField() async throws {
     try #require(!vectors.field.isEmpty)
     for vector in vectors.field {
-      let (result, output) = try open(vector.message, vector.context)
+      let (result, output) = try await open(vector.message, vector.context)
       #expect(result.status == 0, "\(vector.name): \(result.error)")
       #expect(output == bytes(vector.plaintext), "\(vector.name)")
     }
   }
 
-  @Test func refusesWhatTheSuiteRefuses() throws {
+  @Test func refusesWhatTheSuiteRefuses() async throws {
     // It reads key blobs too, so that one is no mistake here.
     let refusals = vectors.refuse.filter { $0.why != "a key blob given as a field" }
     try #require(refusals.count == vectors.refuse.count - 1)
     for vector in refusals {
-      let (result, output) = try open(vector.message, vector.context)
+      let (result, output) = try await open(vector.message, vector.context)
       #expect(result.status == 1, "\(vector.why)")
       #expect(result.error.hasPrefix("open-envelope: \(vector.expect)"), "\(vector.why): \(result.error)")
       #expect(output == nil, "\(vector.why)")

@@ -12,16 +12,16 @@ enum Python {
   static let isThere = FileManager.default.fileExists(atPath: environment + "/ready")
 
   /// Runs one action of Scripts/interop/interop.py.
-  static func run(_ action: String, _ values: [String: [UInt8]]) throws -> [String: [UInt8]] {
+  static func run(_ action: String, _ values: [String: [UInt8]]) async throws -> [String: [UInt8]] {
     let input = try JSONEncoder().encode(values.mapValues(hex))
-    let result = try runProcess(
+    let result = try await runProcess(
       environment + "/bin/python", [root + "/Scripts/interop/interop.py", action], input: input)
     guard result.status == 0 else { throw KMSError(.invalidInput, "\(action): \(result.error.suffix(300))") }
     return try JSONDecoder().decode([String: String].self, from: Data(result.output.utf8)).mapValues(bytes)
   }
 
-  static func openEnvelope(_ arguments: [String]) throws -> ProcessResult {
-    try runProcess(environment + "/bin/python", [root + "/Scripts/open-envelope.py"] + arguments)
+  static func openEnvelope(_ arguments: [String]) async throws -> ProcessResult {
+    try await runProcess(environment + "/bin/python", [root + "/Scripts/open-envelope.py"] + arguments)
   }
 }
 

@@ -44,7 +44,7 @@ struct DestroyKillTests {
   /// - Returns: what the kill left.
   private func kill(_ victim: Victim, at number: Int, _ moment: String) async throws -> String {
     let before = try victim.intents()
-    let outcome = try runProcess(
+    let outcome = try await runProcess(
       builtProducts + "/LifecycleProbe",
       [victim.file.string, "\(victim.old.id)", victim.census.string, "\(number)", moment])
     guard outcome.status != 0 else { return "ended" }

@@ -9,7 +9,7 @@ import Testing
 
 /// Whatever is done to keys, in whatever order, and wherever it is cut off: every envelope opens, and no content key
 /// is left behind.
-@Suite(.timeLimit(.minutes(14)))
+@Suite(.timeLimit(.minutes(10)))
 struct PropertyTests {
   @Test("random sequences on memory", arguments: seeds(6))
   func memory(seed: UInt64) async throws {

@@ -14,25 +14,25 @@ struct KeyStoreTests {
     OpenSSLProvider(OpenSSLConfiguration(name: "local", keystore: path, passphrase: secret(passphrase)))
   }
 
-  private func openssl(_ arguments: [String]) throws -> ProcessResult {
-    try runProcess("/usr/bin/openssl", arguments, environment: ["PASS": "a long passphrase"])
+  private func openssl(_ arguments: [String]) async throws -> ProcessResult {
+    try await runProcess("/usr/bin/openssl", arguments, environment: ["PASS": "a long passphrase"])
   }
 
   @Test func openSSLItselfReadsTheStore() async throws {
     let provider = provider()
     let version = try await provider.createKeyVersion(NewKeyVersion(key: KeyName("customer-pii")))
     await provider.close()
-    let info = try openssl(["pkcs12", "-info", "-noout", "-in", path, "-passin", "env:PASS"])
+    let info = try await openssl(["pkcs12", "-info", "-noout", "-in", path, "-passin", "env:PASS"])
     #expect(info.status == 0, "\(info.error)")
     #expect(info.error.contains("MAC: sha256, Iteration 600000"), "\(info.error)")
     #expect(info.error.contains("PBES2, PBKDF2, AES-256-CBC, Iteration 600000, PRF hmacWithSHA256"), "\(info.error)")
-    let whole = try openssl(["pkcs12", "-info", "-in", path, "-passin", "env:PASS", "-passout", "env:PASS"])
+    let whole = try await openssl(["pkcs12", "-info", "-in", path, "-passin", "env:PASS", "-passout", "env:PASS"])
     #expect(whole.status == 0)
     #expect((whole.output + whole.error).contains("friendlyName: customer-pii"))
     #expect((whole.output + whole.error).contains("Secret bag"))
     let id = version.id.bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16, uppercase: true) }
     #expect((whole.output + whole.error).contains("localKeyID: " + id.joined(separator: " ")))
-    let wrong = try runProcess(
+    let wrong = try await runProcess(
       "/usr/bin/openssl", ["pkcs12", "-info", "-noout", "-in", path, "-passin", "env:PASS"],
       environment: ["PASS": "another"])
     #expect(wrong.status != 0)
@@ -95,7 +95,7 @@ struct KeyStoreTests {
 
   @Test func aStoreWithFewIterationsIsRefused() async throws {
     // OpenSSL's own default is 2,048.
-    let made = try openssl([
+    let made = try await openssl([
       "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-keyout", folder.path + "/k.pem", "-out",
       folder.path + "/c.pem",
     ])
@@ -107,7 +107,7 @@ struct KeyStoreTests {
       (["-iter", "600000", "-certpbe", "aes-128-cbc", "-keypbe", "aes-128-cbc"], "not encrypted by PBES2"),
     ]
     for (options, told) in weak {
-      let packed = try openssl(
+      let packed = try await openssl(
         [
           "pkcs12", "-export", "-inkey", folder.path + "/k.pem", "-in", folder.path + "/c.pem", "-out", path,
           "-passout", "env:PASS",

@@ -21,8 +21,8 @@ struct AdoptionTests {
   }
 
   @discardableResult
-  private func tool(_ arguments: [String]) throws -> String {
-    let result = try runProcess(
+  private func tool(_ arguments: [String]) async throws -> String {
+    let result = try await runProcess(
       "/usr/bin/pkcs11-tool",
       ["--module", SoftHSM.module, "--token-label", token.label, "--login", "--pin", token.pin] + arguments)
     try #require(result.status == 0, "\(result.error)")
@@ -53,7 +53,7 @@ struct AdoptionTests {
   }
 
   @Test func aKeyOfPkcs11ToolIsOursOnceItIsAdopted() async throws {
-    try tool(["--keygen", "--key-type", "AES:32", "--label", "good-name", "--id", "0a0b", "--sensitive"])
+    try await tool(["--keygen", "--key-type", "AES:32", "--label", "good-name", "--id", "0a0b", "--sensitive"])
     #expect(try await provider.keyVersions(of: nil) == [])
     let candidate = try #require(try await provider.adoptableKeys().first)
     #expect(candidate.label == "good-name" && candidate.id?.description == "0a0b" && candidate.purpose == nil)
@@ -64,7 +64,7 @@ struct AdoptionTests {
     let adopted = try await provider.adoptKey(try request([0x0A, 0x0B]), restricting: true)
     #expect(adopted.warnings.count == 1 && adopted.warnings[0].contains("until now"), "\(adopted.warnings)")
     #expect(adopted.version.state == .active && adopted.version.enforcement == .token)
-    let objects = try tool(["--list-objects"])
+    let objects = try await tool(["--list-objects"])
     #expect(objects.contains("Usage:      verify, wrap, unwrap\n"), "\(objects)")
     #expect(objects.contains("good-name") && objects.contains("strongroom-adopted"), "\(objects)")
     #expect(try await provider.adoptableKeys() == [])
@@ -82,7 +82,7 @@ struct AdoptionTests {
     #expect(try await again.keyVersions(of: nil).map(\.state) == [.suspended])
     _ = try await again.setState(.destroyed, of: adopted.version.id)
     #expect(try await again.keyVersions(of: nil) == [])
-    #expect(try !tool(["--list-objects"]).contains("strongroom"))
+    #expect(try await !tool(["--list-objects"]).contains("strongroom"))
     await again.close()
   }
 
@@ -96,9 +96,9 @@ struct AdoptionTests {
     try await make("one-way", id: [6], [.unwrap: .flag(false)])
     try await make("no-id", id: [])
     for label in ["twin", "twin-too"] { try await make(label, id: [7]) }
-    try tool(["--keygen", "--key-type", "GENERIC:32", "--label", "generic", "--id", "08", "--sensitive"])
+    try await tool(["--keygen", "--key-type", "GENERIC:32", "--label", "generic", "--id", "08", "--sensitive"])
     let ours = try await provider.createKeyVersion(NewKeyVersion(key: KeyName("ours")))
-    let before = try tool(["--list-objects"])
+    let before = try await tool(["--list-objects"])
 
     let problems = Dictionary(
       try await provider.adoptableKeys().map { ($0.label, $0.obstacles.map(\.problem).joined(separator: "; ")) },
@@ -128,7 +128,7 @@ struct AdoptionTests {
         _ = try await provider.adoptKey(try request(id), restricting: true)
       }
     }
-    #expect(try tool(["--list-objects"]) == before)
+    #expect(try await tool(["--list-objects"]) == before)
     #expect(try await provider.keyVersions(of: nil) == [ours])
     await provider.close()
   }
@@ -137,7 +137,7 @@ struct AdoptionTests {
     try await make("exposed", id: [1], [.extractable: .flag(true), .sensitive: .flag(false)])
     try await make(
       "cipher", id: [2], [.wrap: .flag(false), .unwrap: .flag(false), .encrypt: .flag(true), .decrypt: .flag(true)])
-    try tool(
+    try await tool(
       [
         "--write-object", "/dev/stdin", "--type", "secrkey", "--key-type", "AES:32", "--label", "from-outside", "--id",
         "03", "--sensitive", "--usage-wrap",
@@ -167,7 +167,7 @@ struct AdoptionTests {
       ("strongroom", "state=compromised purpose=wrap token=true"), ("strongroom-adopted", "key=gone purpose=wrap"),
     ] {
       try Data(text.utf8).write(to: URL(fileURLWithPath: data))
-      try tool([
+      try await tool([
         "--write-object", data, "--type", "data", "--label", "0a", "--application-label", application, "--private",
       ])
     }
@@ -210,7 +210,7 @@ struct AdoptionTests {
       }
     }
     for id in [fixed.id, movable.id] { _ = try await provider.setState(.destroyed, of: id) }
-    #expect(try !tool(["--list-objects"]).contains("strongroom"))
+    #expect(try await !tool(["--list-objects"]).contains("strongroom"))
     await provider.close()
   }
 }

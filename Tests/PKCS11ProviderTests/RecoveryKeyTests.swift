@@ -15,8 +15,8 @@ struct RecoveryKeyTests {
 
   init() throws { token = try SoftHSM.makeToken() }
 
-  private func objects() throws -> String {
-    try runProcess(
+  private func objects() async throws -> String {
+    try await runProcess(
       "/usr/bin/pkcs11-tool",
       [
         "--module", SoftHSM.module, "--token-label", token.label, "--login", "--pin", token.pin, "--list-objects",
@@ -33,18 +33,18 @@ struct RecoveryKeyTests {
     let provider = try token.provider()
     let version = try await imported(provider)
     #expect(version.enforcement == .token)
-    let made = try objects()
+    let made = try await objects()
     #expect(made.contains("Usage:      wrap\n"), "\(made)")
     #expect(made.contains("Access:     sensitive\n"), "\(made)")
     _ = try await provider.setState(.deactivated, of: version.id)
-    #expect(try objects().contains("Usage:      none\n"))
+    #expect(try await objects().contains("Usage:      none\n"))
     // Another process: nothing is remembered but what the token holds.
     let again = try token.provider()
     let listed = try await again.keyVersions(of: nil)
     #expect(listed.map(\.purpose) == [.recovery] && listed.map(\.state) == [.deactivated])
     #expect(listed.map(\.enforcement) == [.token])
     _ = try await again.setState(.active, of: version.id)
-    let active = try objects()
+    let active = try await objects()
     #expect(active.contains("Usage:      wrap\n"), "\(active)")
     #expect(!active.contains("Data object"), "a record is left: \(active)")
     await provider.close()

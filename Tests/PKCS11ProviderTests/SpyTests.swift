@@ -22,12 +22,12 @@ struct SpyTests {
     }
   }
 
-  private func trace() throws -> [Call] {
+  private func trace() async throws -> [Call] {
     let token = try SoftHSM.makeToken()
     let folder = TemporaryFolder()
     let log = folder.path + "/spy.log"
     let uri = "pkcs11:token=\(token.label)?module-path=\(try #require(spy))"
-    let result = try runProcess(
+    let result = try await runProcess(
       builtProducts + "/PKCS11SpyProbe", [uri, token.pin],
       environment: ["PKCS11SPY": SoftHSM.module, "PKCS11SPY_OUTPUT": log])
     try #require(result.output == "done\n", "\(result.error)")
@@ -42,8 +42,8 @@ struct SpyTests {
     return calls
   }
 
-  @Test func noKEKIsEverInTheProcess() throws {
-    let calls = try trace()
+  @Test func noKEKIsEverInTheProcess() async throws {
+    let calls = try await trace()
     let made = calls.filter { $0.function == "C_GenerateKey" }
     try #require(made.count == 2)
     for call in made {
@@ -61,8 +61,8 @@ struct SpyTests {
     #expect(asked.count == 1)
   }
 
-  @Test func aRewrapKeepsTheContentKeyInTheToken() throws {
-    let calls = try trace()
+  @Test func aRewrapKeepsTheContentKeyInTheToken() async throws {
+    let calls = try await trace()
     let unwraps = calls.indices.filter { calls[$0].function == "C_UnwrapKey" }
     try #require(unwraps.count == 3)  // one by unwrap; by rewrap one to open and one to check
     let rewrap = calls[unwraps[1]...]

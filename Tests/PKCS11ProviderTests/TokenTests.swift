@@ -11,8 +11,8 @@ private let aad: [UInt8] = [1]
   .enabled(if: SoftHSM.isInstalled, "SoftHSM is not installed"),
   .enabled(if: FileManager.default.fileExists(atPath: "/usr/bin/pkcs11-tool"), "opensc is not installed"))
 struct TokenTests {
-  private func tool(_ token: SoftHSM.Token, _ arguments: [String]) throws -> ProcessResult {
-    try runProcess(
+  private func tool(_ token: SoftHSM.Token, _ arguments: [String]) async throws -> ProcessResult {
+    try await runProcess(
       "/usr/bin/pkcs11-tool",
       ["--module", SoftHSM.module, "--token-label", token.label, "--login", "--pin", token.pin] + arguments)
   }
@@ -21,7 +21,7 @@ struct TokenTests {
     let token = try SoftHSM.makeToken()
     let provider = try token.provider()
     let version = try await provider.createKeyVersion(NewKeyVersion(key: KeyName("customer-pii")))
-    let listed = try tool(token, ["--list-objects"]).output
+    let listed = try await tool(token, ["--list-objects"]).output
     #expect(listed.contains("AES length 32"))
     #expect(listed.contains("label:      customer-pii"))
     #expect(listed.contains(version.id.bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()))
@@ -36,9 +36,9 @@ struct TokenTests {
     let version = try await provider.createKeyVersion(NewKeyVersion(key: KeyName("customer-pii")))
     let changed = try await provider.setState(.deactivated, of: version.id)
     #expect(changed.enforcement == .token)
-    #expect(try tool(token, ["--list-objects"]).output.contains("Usage:      unwrap\n"))
+    #expect(try await tool(token, ["--list-objects"]).output.contains("Usage:      unwrap\n"))
     _ = try await provider.setState(.suspended, of: version.id)
-    #expect(try tool(token, ["--list-objects"]).output.contains("Usage:      none\n"))
+    #expect(try await tool(token, ["--list-objects"]).output.contains("Usage:      none\n"))
     await provider.close()
     // Another process: nothing is remembered but what the token holds.
     let again = try token.provider()
@@ -57,7 +57,7 @@ struct TokenTests {
     let version = try await provider.createKeyVersion(NewKeyVersion(key: KeyName("first")))
     let secret = SecretBytes.random(count: 32)
     let id = version.id.bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
-    let made = try tool(
+    let made = try await tool(
       token, ["--keygen", "--key-type", "AES:32", "--label", "second", "--id", id, "--usage-wrap", "--sensitive"])
     try #require(made.status == 0, "\(made.error)")
     do {

@@ -31,7 +31,7 @@ struct AuditTests {
 
   @Test("missing, of an earlier version, wrong, verified, present")
   func faults() async throws {
-    try folder.run("openssl genrsa 2048 2>/dev/null | openssl pkey -pubout -out ../\(pem)")
+    try await folder.run("openssl genrsa 2048 2>/dev/null | openssl pkey -pubout -out ../\(pem)")
     defer { try? FileManager.default.removeItem(atPath: folder.path + "/../" + pem) }
     let board = PublicKeyProvider(name: "board", key: try KeyName("board"), pem: folder.path + "/../" + pem)
     let first = try await importRecoveryKey("offline")

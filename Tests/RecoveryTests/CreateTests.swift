@@ -107,7 +107,7 @@ struct CreateTests {
 
   @Test("copies that cannot be kept: nothing is imported")
   func noDisk() async throws {
-    try folder.run("touch kit")
+    try await folder.run("touch kit")
     let manager = try manager(base)
     await #expect(throws: KMSError.self) { _ = try await create(manager) }
     #expect(try await base.keyVersions(of: nil).isEmpty)
@@ -118,7 +118,7 @@ struct CreateTests {
     let manager = try manager(base)
     let first = try await create(manager)
     try await manager.setState(.deactivated, of: first.id, reason: "test")
-    try folder.run("rm -r kit")
+    try await folder.run("rm -r kit")
     let second = try await create(manager)
     #expect(second.id > first.id && second.key == first.key)
   }

@@ -17,7 +17,7 @@ struct DrillTests {
   /// Makes `field`, `file` (of three segments), `private.pem`, `offline.001` to `.003`, and closes what made them.
   init() async throws {
     context = try EncryptionContext([(name: "row", value: "7")])
-    try folder.run(
+    try await folder.run(
       """
       openssl genrsa -aes256 -passout pass:four-words -out private.pem 2048 2>&1
       openssl pkey -in private.pem -passin pass:four-words -pubout -out public.pem
@@ -63,7 +63,7 @@ struct DrillTests {
       .path(path("file")), with: offline, to: .path(path("out")), context: context, principal: "board")
     #expect(file.kind == .file && file.plaintextBytes == 2_500_000 && file.segments == 3)
     #expect(file.recipient == field.recipient)
-    #expect(try folder.run("cmp plain out").status == 0)
+    #expect(try await folder.run("cmp plain out").status == 0)
     _ = try await drill.open(.path(path("field")), with: offline, to: .path(path("letter")), context: context)
     #expect(try folder.bytes("letter") == plaintext)
 
@@ -79,7 +79,7 @@ struct DrillTests {
     let drill = RecoveryDrill(reporter: recorder)
     let one = try folder.secret("offline.001")
     let tooFew = try OfflineKey(one)
-    try folder.run("head -c 2000000 file >cut; echo hello >text; : >empty")
+    try await folder.run("head -c 2000000 file >cut; echo hello >text; : >empty")
     let good = try key()
     let none = EncryptionContext.empty
     for (name, offline, context, code) in [
@@ -124,25 +124,25 @@ struct DrillTests {
     .enabled(if: Self.python != nil, "Scripts/interop/setup.sh has not made the Python environment"))
   func withoutTheSuite() async throws {
     let script = "\(Self.python ?? "") \(Self.root)/Scripts/open-envelope.py"
-    try folder.run(
+    try await folder.run(
       """
       gfcombine -o recovery.key offline.003 offline.002
       openssl pkey -in private.pem -passin pass:four-words -out open.pem; cp offline.001 share
       xxd -p -c 64 recovery.key >recovery.hex
       """)
     for option in ["--recovery-key recovery.key", "--recovery-key recovery.hex", "--private-key open.pem"] {
-      let result = try folder.run(
+      let result = try await folder.run(
         "rm -f a b; \(script) file -o a \(option) --context row=7; \(script) field -o b \(option) --context row=7")
       #expect(result.status == 0, "\(option): \(result.error)")
-      #expect(try folder.run("cmp a plain").status == 0)
+      #expect(try await folder.run("cmp a plain").status == 0)
       #expect(try folder.bytes("b") == plaintext)
     }
     // One share is no key.
-    let refused = try folder.run("rm -f a; \(script) field -o a --recovery-key share --context row=7")
+    let refused = try await folder.run("rm -f a; \(script) field -o a --recovery-key share --context row=7")
     #expect(refused.status == 1 && refused.error.hasPrefix("open-envelope: not ours"), "\(refused.error)")
-    #expect(try folder.run("\(script) field").status == 2)
-    #expect(try folder.run("\(script) field --recovery-key plain").status == 2)
-    #expect(try folder.run("\(script) field --private-key public.pem").status == 2)
+    #expect(try await folder.run("\(script) field").status == 2)
+    #expect(try await folder.run("\(script) field --recovery-key plain").status == 2)
+    #expect(try await folder.run("\(script) field --private-key public.pem").status == 2)
   }
 
   private static let root = URL(fileURLWithPath: #filePath).appendingPathComponent("../../..").standardizedFileURL.path

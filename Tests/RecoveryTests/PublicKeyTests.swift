@@ -16,16 +16,17 @@ struct PublicKeyTests {
     PublicKeyProvider(name: "board", key: try KeyName("board-rsa"), pem: folder.path + "/" + pem)
   }
 
-  private func makeKey(_ bits: Int = 2048) throws {
-    try folder.run("openssl genrsa -out private.pem \(bits) 2>&1; openssl pkey -in private.pem -pubout -out public.pem")
+  private func makeKey(_ bits: Int = 2048) async throws {
+    try await folder.run(
+      "openssl genrsa -out private.pem \(bits) 2>&1; openssl pkey -in private.pem -pubout -out public.pem")
   }
 
   @Test("what it wraps, openssl opens; its id is the SHA-256 of the key", arguments: [2048, 3072, 4096])
   func wraps(bits: Int) async throws {
-    try makeKey(bits)
+    try await makeKey(bits)
     let provider = try provider("public.pem")
     let version = try #require(try await provider.keyVersions(of: nil).first)
-    let digest = try folder.run(
+    let digest = try await folder.run(
       "openssl pkey -pubin -in public.pem -outform DER | sha256sum | cut -d' ' -f1 | tr -d '\\n'")
     #expect(version.id.description == digest.output)
     #expect(version.purpose == .recovery && version.state == .active && version.key.description == "board-rsa")
@@ -34,7 +35,7 @@ struct PublicKeyTests {
     let wrapped = try await provider.wrap(cek, under: version.id, aad: aad)
     #expect(wrapped.algorithm == .rsaOAEP256 && wrapped.bytes.count == bits / 8 && wrapped.iv.isEmpty)
     try folder.write(wrapped.bytes, to: "wrapped")
-    let opened = try folder.run(
+    let opened = try await folder.run(
       """
       openssl pkeyutl -decrypt -inkey private.pem -in wrapped -out cek -pkeyopt rsa_padding_mode:oaep \
         -pkeyopt rsa_oaep_md:sha256 -pkeyopt rsa_mgf1_md:sha256
@@ -49,7 +50,7 @@ struct PublicKeyTests {
 
   @Test("everything but wrapping is refused, with what to do")
   func refuses() async throws {
-    try makeKey()
+    try await makeKey()
     let provider = try provider("public.pem")
     let id = try #require(try await provider.keyVersions(of: nil).first).id
     let cek = SecretBytes.random(count: 32)
@@ -83,7 +84,7 @@ struct PublicKeyTests {
       ("openssl genrsa 2048 | openssl pkey -pubout -out k.pem; chmod 666 k.pem", "others may change"),
     ])
   func notAKey(_ making: String, _ problem: String) async throws {
-    try folder.run("umask 022; (\(making)) 2>&1")
+    try await folder.run("umask 022; (\(making)) 2>&1")
     let provider = try provider("k.pem")
     let error = try await failure { _ = try await provider.keyVersions(of: nil) }
     #expect("\(error)".contains(problem), "\(error)")
@@ -94,10 +95,10 @@ struct PublicKeyTests {
 
   @Test("another key in the file is another version, at once")
   func replaced() async throws {
-    try makeKey()
+    try await makeKey()
     let provider = try provider("public.pem")
     let first = try #require(try await provider.keyVersions(of: nil).first).id
-    try folder.run("openssl genrsa 3072 2>/dev/null | openssl pkey -pubout -out new.pem; mv new.pem public.pem")
+    try await folder.run("openssl genrsa 3072 2>/dev/null | openssl pkey -pubout -out new.pem; mv new.pem public.pem")
     let error = try await failure { _ = try await provider.wrap(.random(count: 32), under: first, aad: aad) }
     #expect(error.code == .keyNotFound)
     let second = try #require(try await provider.keyVersions(of: nil).first).id
@@ -106,7 +107,7 @@ struct PublicKeyTests {
 
   @Test("configured beside another provider, its recipient is in fields and files; 8192 bits fit, too")
   func configured() async throws {
-    try makeKey(4096)
+    try await makeKey(4096)
     try folder.write(
       Array(
         """
@@ -157,7 +158,7 @@ struct PublicKeyTests {
     let header = try FileHeader(startOf: folder.bytes("sealed"))
     #expect(header.size == 2048 && header.keyBlob.recipients.map(\.wrapped.algorithm) == [.a256KW, .rsaOAEP256])
     try await manager.decryptFile(from: .path(sealed), to: .path(FilePath(folder.path + "/opened")))
-    #expect(try folder.run("cmp plain opened").status == 0)
+    #expect(try await folder.run("cmp plain opened").status == 0)
     await manager.close()
   }
 }

@@ -17,7 +17,7 @@ final class ShareTests {
     try RecoveryKit(folder: FilePath(folder.path), key: try KeyName("offline"))
   }
 
-  private func note(_ shares: Int, _ threshold: Int) throws -> RecoveryNote {
+  private func note(_ shares: Int, _ threshold: Int) async throws -> RecoveryNote {
     try RecoveryNote(version: .make(), provider: "hsm", shares: shares, threshold: threshold)
   }
 
@@ -29,27 +29,27 @@ final class ShareTests {
   }
 
   @Test("gfcombine restores the key from any three of five, and from no two")
-  func anyThree() throws {
+  func anyThree() async throws {
     let kit = try kit()
-    let copy = try kit.write(key, note(5, 3))
+    let copy = try await kit.write(key, note(5, 3))
     let same = copy.equals(key)
     #expect(same)
     let expected = key.unprotectedCopy()
     for choice in choices(3) + choices(5) {
-      let result = try folder.run("rm -f out; \(gfcombine) -o out \(choice.map(name).joined(separator: " "))")
+      let result = try await folder.run("rm -f out; \(gfcombine) -o out \(choice.map(name).joined(separator: " "))")
       #expect(result.status == 0, "\(result.error)")
       #expect(try folder.bytes("out") == expected, "\(choice)")
     }
     for choice in choices(2) {
-      try folder.run("rm -f out; \(gfcombine) -o out \(choice.map(name).joined(separator: " "))")
+      try await folder.run("rm -f out; \(gfcombine) -o out \(choice.map(name).joined(separator: " "))")
       #expect(try folder.bytes("out") != expected, "\(choice)")
     }
   }
 
   @Test("what gfsplit made is combined here, too")
-  func gfsplit() throws {
+  func gfsplit() async throws {
     try folder.write(key.unprotectedCopy(), to: "key")
-    try folder.run("/usr/bin/gfsplit -n 3 -m 6 key")
+    try await folder.run("/usr/bin/gfsplit -n 3 -m 6 key")
     let names = try FileManager.default.contentsOfDirectory(atPath: folder.path).filter { $0.hasPrefix("key.") }
     #expect(names.count == 6)
     let shares = try names.shuffled().prefix(3).map { try ShareFile.read(FilePath(folder.path + "/" + $0)) }
@@ -99,7 +99,7 @@ final class ShareTests {
   func foreignShare() async throws {
     try folder.write([7], to: "offline.003")
     let kit = try kit()
-    let error = try await failure { _ = try kit.write(key, note(5, 3)) }
+    let error = try await failure { _ = try await kit.write(key, note(5, 3)) }
     #expect(error.code == .outputExists && error.message.contains("offline.003"))
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["offline.003"])
     #expect(try folder.bytes("offline.003") == [7])
@@ -110,7 +110,7 @@ final class ShareTests {
     for number in 1...5 {
       let folder = TemporaryFolder()
       let kit = try RecoveryKit(folder: FilePath(folder.path), key: try KeyName("offline"))
-      let note = try note(5, 3)
+      let note = try await note(5, 3)
       _ = try kit.write(key, note)
       var bytes = try folder.bytes(name(number))
       bytes[5] ^= 1
@@ -123,7 +123,7 @@ final class ShareTests {
 
   @Test("the note reads back, and one that was changed is refused")
   func noteReadsBack() async throws {
-    var note = try note(5, 3)
+    var note = try await note(5, 3)
     let name = try KeyName("offline")
     for isReady in [false, true] {
       note.isReady = isReady

@@ -25,8 +25,8 @@ extension TemporaryFolder {
 
   /// A line of bash in this folder.
   @discardableResult
-  func run(_ line: String, environment: [String: String] = [:]) throws -> ProcessResult {
-    try runProcess("/bin/bash", ["-c", "set -e; " + line], environment: environment, folder: path)
+  func run(_ line: String, environment: [String: String] = [:]) async throws -> ProcessResult {
+    try await runProcess("/bin/bash", ["-c", "set -e; " + line], environment: environment, folder: path)
   }
 }
 

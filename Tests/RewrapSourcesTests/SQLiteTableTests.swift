@@ -185,12 +185,13 @@
       try await withDatabase("CREATE TABLE t (secret); INSERT INTO t VALUES (x'6f6c642061')") { path, database in
         for lock in ["EXCLUSIVE", "IMMEDIATE"] {
           var source = SQLiteTable(path, table: "t", columns: TableColumns(["secret"]), busyTimeout: 0.2)
-          // Bounded: the lock is held until the error has come.
+          let start = ContinuousClock.now
           try await database.writeWithoutTransaction { try $0.execute(sql: "BEGIN \(lock)") }
           let error = try await failure { _ = try await rewrite(&source, new) }
           try await database.writeWithoutTransaction { try $0.execute(sql: "ROLLBACK") }
           #expect(
             error.code == .fileFailed && "\(error)".contains("locked") && error.cause?.contains("SQLite 5") == true)
+          #expect(ContinuousClock.now - start < .seconds(20))
           #expect(try await values(database, "SELECT secret FROM t") == [Data(old("a")).databaseValue])
           // And when it is free again:
           var again = SQLiteTable(path, table: "t", columns: TableColumns(["secret"]), busyTimeout: 0.2)

@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// Rotations that die at each of their steps.
-@Suite(.timeLimit(.minutes(14)))
+@Suite(.timeLimit(.minutes(10)))
 struct KilledRotationTests {
   @Test("SIGKILL at every step of a rotation, and then of its completion", arguments: Store.Kind.allCases)
   func everyStep(_ kind: Store.Kind) async throws {
@@ -20,14 +20,14 @@ struct KilledRotationTests {
     var status: Int32
     repeat {
       step += 1
-      let killed = try store.run("rotate", "\(step)")
+      let killed = try await store.run("rotate", "\(step)")
       status = killed.status
       #expect(status == SIGKILL || status == 0, "\(killed.error)")
       let standing = try await store.withManager { try await $0.rotationPlans().first?.standing }
       if standing == .interrupted {
         // Its completion dies as well, each time a step later.
         interrupted += 1
-        let killedAgain = try store.run("due", "\(interrupted)")
+        let killedAgain = try await store.run("due", "\(interrupted)")
         #expect(killedAgain.status == SIGKILL || killedAgain.status == 0, "\(killedAgain.error)")
       }
       try await store.expectRecovery(after: "\(kind), step \(step)")

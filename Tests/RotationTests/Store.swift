@@ -40,9 +40,9 @@ final class Store {
 
   static var probe: String { builtProducts + "/RotationProbe" }
 
-  func run(_ arguments: String...) throws -> ProcessResult {
+  func run(_ arguments: String...) async throws -> ProcessResult {
     let (arguments, environment) = probe(arguments)
-    return try runProcess(Self.probe, arguments, environment: environment)
+    return try await runProcess(Self.probe, arguments, environment: environment)
   }
 
   /// A manager as a new process would have it.

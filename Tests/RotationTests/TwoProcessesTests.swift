@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Two processes that rotate one key at the same time, again and again, and encrypt in between.
-@Suite(.timeLimit(.minutes(14)))
+@Suite(.timeLimit(.minutes(5)))
 struct TwoProcessesTests {
   @Test("they agree on one current version, and nothing is unreadable", arguments: Store.Kind.allCases)
   func rotateAtOnce(_ kind: Store.Kind) async throws {

@@ -7,7 +7,7 @@ import Testing
 
 /// Many tasks on one manager, and tasks that are cancelled.
 struct ConcurrencyTests {
-  @Test("encrypting, decrypting, rotating and rewrapping at the same time lose nothing", .timeLimit(.minutes(14)))
+  @Test("encrypting, decrypting, rotating and rewrapping at the same time lose nothing", .timeLimit(.minutes(5)))
   func manyTasks() async throws {
     try await withFolder { folder in
       let manager = try DataAtRestManager.open(

@@ -6,8 +6,25 @@ public struct ProcessResult: Sendable {
   public let error: String
 }
 
-/// Runs a program to its end. Its output goes through files, so that a full pipe cannot block it.
+/// Runs a program to its end, on a thread of its own: waiting blocks, and the pool that all tests share has two.
 public func runProcess(
+  _ executable: String, _ arguments: [String], environment: [String: String] = [:], input: Data = Data(),
+  folder: String? = nil
+) async throws -> ProcessResult {
+  try await onThread {
+    try waitForProcess(executable, arguments, environment: environment, input: input, folder: folder)
+  }
+}
+
+/// Runs what blocks.
+public func onThread<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
+  try await withCheckedThrowingContinuation { continuation in
+    Thread.detachNewThread { continuation.resume(with: Result { try body() }) }
+  }
+}
+
+/// Output goes through files, so that a full pipe cannot block it.
+func waitForProcess(
   _ executable: String, _ arguments: [String], environment: [String: String] = [:], input: Data = Data(),
   folder: String? = nil
 ) throws -> ProcessResult {

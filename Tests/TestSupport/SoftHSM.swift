@@ -51,7 +51,7 @@ public enum SoftHSM {
     unsafe setenv("SOFTHSM2_CONF", configuration, 1)  // before any thread of the module reads it
     return (0..<count).compactMap { i in
       let token = Token(label: "test-\(i)", pin: "pin-\(1000 + i)")
-      let made = try? runProcess(
+      let made = try? waitForProcess(
         "/usr/bin/softhsm2-util",
         ["--init-token", "--free", "--label", token.label, "--pin", token.pin, "--so-pin", "so-pin-1234"])
       return made?.status == 0 ? token : nil

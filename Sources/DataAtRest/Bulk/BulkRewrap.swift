@@ -106,6 +106,7 @@ extension DataAtRestManager {
     var results: [Result<Value, any Error>] = []
     results.reserveCapacity(elements.count)
     for element in elements {
+      await Task.yield()  // calls run where the task does, and others wait for its thread
       do { results.append(.success(try await body(element))) } catch let error as KMSError
         where error.code != .accessLogUnavailable
       {

@@ -65,6 +65,7 @@ extension DataAtRestManager {
   ) async throws {
     while let batch = try await source.nextBatch() {
       try Task.checkCancellation()
+      await Task.yield()
       for item in batch { census.add(item) }
       progress(batch.count, source.fractionDone)
     }

@@ -35,6 +35,7 @@ public final class OfflineKey: Sendable {
     let recipient: Recipient
   }
 
+  /// Opens the message's content key through the first recipient that this key opens.
   ///
   /// - Throws: ``KMSError/Code/notOurs`` when no recipient is of this kind, ``KMSError/Code/doesNotOpen`` when none opens.
   func contentKey(of message: EncryptMessage) throws -> Opened {

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 
 /// What a process left.
 struct Outcome {
@@ -27,13 +28,6 @@ extension Workspace {
         exitCode: process.terminationStatus, output: String(decoding: try Data(contentsOf: output), as: UTF8.self),
         errors: String(decoding: try Data(contentsOf: errors), as: UTF8.self))
     }
-  }
-}
-
-/// Waiting for a process blocks, and the cooperative pool has few threads.
-func onThread<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
-  try await withCheckedThrowingContinuation { continuation in
-    Thread.detachNewThread { continuation.resume(with: Result { try body() }) }
   }
 }
 
