@@ -99,8 +99,7 @@ let package = Package(
       name: "StrongroomCommand",
       dependencies: [
         "Strongroom", "KMSCore", "DataAtRest", "Envelope", "AccessLog", "DurableFiles", "RewrapSources",
-        "RecoveryShares",
-        system,
+        "RecoveryShares", "CLinux", system,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict),

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Bulk rewrap on SoftHSM against the C floor (kw-unwrap and kw-wrap) of the same run:
 #   Scripts/bench/rewrap.sh [FIELDS] [FILES] [MIB_EACH]
-# Needs what Scripts/setup.sh installs, a C compiler, and room in $TMPDIR for the files (1,000 of 10 MiB by default).
+# Five rounds of the fields (ROUNDS), and one of the files. Needs what Scripts/setup.sh installs, a C compiler, and room
+# in $TMPDIR for the files (1,000 of 10 MiB by default).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 if [ -z "${STRONGROOM_TEST_URI:-}" ]; then exec Scripts/with-softhsm.sh "$0" "$@"; fi
-fields=${1:-100000} files=${2:-1000} mib=${3:-10}
+fields=${1:-100000} files=${2:-1000} mib=${3:-10} rounds=${ROUNDS:-5}
 [ -n "${SKIP_BUILD:-}" ] || swift build -c release --product strongroom --quiet
 PATH=$(swift build -c release --show-bin-path):$PATH
 floor=${FLOOR_SOURCE:-../shared/bench/p11floor.c}
@@ -23,7 +24,8 @@ module=$(sed -n 's/.*module-path=\([^&]*\).*/\1/p' <<<"$STRONGROOM_TEST_URI")
 # seconds and peak MiB of a command
 timed() { /usr/bin/time -f '%e %M' -o timing "$@" >output 2>errors || { cat output errors >&2; exit 1; }; read -r seconds kib <timing; }
 rate() { python3 -c "print(f'{$1 / $seconds:.0f}')"; }
-per_second() { awk -v name="$1" '$1 == name { print $3 }' floor; }
+# The mean time a call of the two, as a rate.
+per_second() { awk -v name="$1" '$1 == name { time += 1 / $3; n++ } END { printf "%.0f", n / time }' floor; }
 show() { printf '%-44s %9s s %10s/s %6d MiB\n' "$1" "$seconds" "$(rate "$2")" "$((kib / 1024))"; }
 
 strongroom key create bench >/dev/null
@@ -32,18 +34,29 @@ print('id,value')
 for i in range($fields): print(f'{i},value {i:08d}')" >plain.csv
 timed strongroom encrypt plain.csv -o fields.csv --column value --row-key id
 show "encrypt $fields fields" "$fields"
+# The floor is taken before and after each run, as a virtual machine's speed changes by the minute; then the medians.
+run_floor() { "$work/p11floor" "$module" test "$(cat "$STRONGROOM_TEST_PIN_FILE")" "$jobs" 2 | tee -a floor >/dev/null; }
 for jobs in 1 2; do
-  strongroom key rotate bench --reason bench >/dev/null
-  "$work/p11floor" "$module" test "$(cat "$STRONGROOM_TEST_PIN_FILE")" "$jobs" 3 >floor
-  timed strongroom rewrap fields.csv --column value --row-key id --jobs "$jobs"
-  show "rewrap $fields fields, CSV, $jobs jobs" "$fields"
-  python3 - "$(per_second kw-wrap)" "$(per_second kw-unwrap)" "$(rate "$fields")" "$jobs" <<'END'
-import sys
-wrap, unwrap, rate = map(float, sys.argv[1:4])
-floor = 1 / (1 / wrap + 1 / unwrap)
-checked = 1 / (1 / wrap + 2 / unwrap)
-print(f"  floor, {sys.argv[4]} threads: kw-unwrap + kw-wrap {floor:.0f}/s, ratio {rate / floor:.2f}; "
-      f"with the check's second kw-unwrap {checked:.0f}/s, ratio {rate / checked:.2f}")
+  : >runs
+  for ((round = 1; round <= rounds; round++)); do
+    : >floor
+    strongroom key rotate bench --reason bench >/dev/null
+    run_floor
+    timed strongroom rewrap fields.csv --column value --row-key id --jobs "$jobs"
+    run_floor
+    show "rewrap $fields fields, CSV, $jobs jobs" "$fields"
+    echo "$(rate "$fields") $(per_second kw-wrap) $(per_second kw-unwrap)" >>runs
+  done
+  python3 - "$jobs" <<'END'
+import statistics, sys
+ratios, checked = [], []
+for line in open("runs"):
+    rate, wrap, unwrap = map(float, line.split())
+    ratios.append(rate * (1 / wrap + 1 / unwrap))
+    checked.append(rate * (1 / wrap + 2 / unwrap))
+def shown(values): return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+print(f"  of the floor with {sys.argv[1]} threads: {shown(ratios)} of kw-unwrap + kw-wrap; "
+      f"{shown(checked)} with the check's second kw-unwrap")
 END
 done
 

@@ -22,7 +22,8 @@
     private var rowID = ""
     private let busyTimeout: Double
     private var largestRow: Int64 = 0
-    private var batch: [Cell] = []
+    /// Those that were given and not replaced yet, the oldest first.
+    private var batches: [[Cell]] = []
 
     private static let batchCount = 512
     private static let batchBytes = 8 << 20
@@ -73,8 +74,7 @@
       }
       guard let end = rows.last else { return nil }
       nextRow = end.row < .max ? end.row + 1 : nil
-      batch = []
-      var items: [StoredEnvelope] = []
+      var (batch, items): ([Cell], [StoredEnvelope]) = ([], [])
       for (row, key, values) in rows {
         for (column, value) in zip(columns.columns, values) where !value.isNull {
           let cell = Cell(row: row, column: column, value: value)
@@ -82,12 +82,15 @@
           items.append(item(cell, key: key))
         }
       }
+      batches.append(batch)
       return items
     }
 
     public mutating func replace(_ new: [Int: [UInt8]]) async throws -> [Int: KMSError] {
+      let batch = batches.removeFirst()
+      guard !new.isEmpty else { return [:] }
       let database = try await open()
-      let (batch, table, path, rowID) = (batch, table, path, rowID)
+      let (table, path, rowID) = (table, path, rowID)
       return try await mapping {
         try await database.write { db in
           var refused: [Int: KMSError] = [:]

@@ -24,7 +24,8 @@ public struct TextTable: RewrapSource {
   private var reader: ChunkReader?
   private var output: Output?
   private var hasChanges = false
-  private var records: [Record] = []
+  /// The records of the batches that were given and not replaced yet, the oldest first.
+  private var batches: [[Record]] = []
   private var recordNumber = 0
 
   private static let batchCount = 512
@@ -34,7 +35,6 @@ public struct TextTable: RewrapSource {
     let bytes: [UInt8]
     /// Index of each value in the batch, and where it stands.
     var values: [(item: Int, range: Range<Int>)] = []
-    var new: [Int: [UInt8]] = [:]
   }
 
   /// - Parameter isReadOnly: nothing will be stored, as in a dry run or a census.
@@ -53,8 +53,7 @@ public struct TextTable: RewrapSource {
 
   public mutating func nextBatch() async throws -> [StoredEnvelope]? {
     try open()
-    try flush()
-    var (items, size): ([StoredEnvelope], Int) = ([], 0)
+    var (items, records, size): ([StoredEnvelope], [Record], Int) = ([], [], 0)
     while items.count < Self.batchCount, size < Self.batchBytes,
       let bytes = try reader?.next({ format.recordLength($0, isAll: $1) })
     {
@@ -73,19 +72,31 @@ public struct TextTable: RewrapSource {
       records.append(record)
       if records.count >= 8 * Self.batchCount { break }  // records without values
     }
-    return items.isEmpty && records.isEmpty ? nil : items
+    guard !records.isEmpty else { return nil }
+    batches.append(records)
+    return items
   }
 
   public mutating func replace(_ new: [Int: [UInt8]]) async throws -> [Int: KMSError] {
-    for index in records.indices {
-      for (item, _) in records[index].values { records[index].new[item] = new[item].map(Base64.encode) }
-    }
+    let records = batches.removeFirst()
+    guard let output else { return [:] }
     hasChanges = hasChanges || !new.isEmpty
+    var bytes: [UInt8] = []
+    for record in records {
+      var position = 0
+      for (item, range) in record.values {
+        guard let new = new[item] else { continue }
+        bytes += record.bytes[position..<range.lowerBound]
+        bytes += Base64.encode(new)
+        position = range.upperBound
+      }
+      bytes += record.bytes[position...]
+    }
+    try output.write(bytes)
     return [:]
   }
 
   public mutating func finish() async throws {
-    try flush()
     guard hasChanges else { return }
     guard let reader, try reader.isUnchanged() else {
       throw KMSError(
@@ -119,28 +130,10 @@ public struct TextTable: RewrapSource {
       output = try Output(path, replacing: opened.status)
     }
     if let header {
-      records.append(Record(bytes: header))
+      try output?.write(header)
       recordNumber = header.isEmpty ? 0 : 1
     }
     reader = opened
-  }
-
-  /// Writes the records of the batch before.
-  private mutating func flush() throws {
-    defer { records = [] }
-    guard let output else { return }
-    var bytes: [UInt8] = []
-    for record in records {
-      var position = 0
-      for (item, range) in record.values {
-        guard let new = record.new[item] else { continue }
-        bytes += record.bytes[position..<range.lowerBound]
-        bytes += new
-        position = range.upperBound
-      }
-      bytes += record.bytes[position...]
-    }
-    try output.write(bytes)
   }
 }
 

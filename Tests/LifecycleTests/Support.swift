@@ -23,23 +23,23 @@ struct ArraySource: RewrapSource {
 
   let store: Store
   private var position = 0
-  private var batch = 0
+  private var starts: [Int] = []
 
   init(_ store: Store) { self.store = store }
 
   var fractionDone: Double? { nil }
 
   mutating func nextBatch() async throws -> [StoredEnvelope]? {
-    position += batch
     let items = store.all[position...].prefix(512)
-    batch = items.count
-    return items.isEmpty
-      ? nil
-      : items.map { StoredEnvelope(name: "", envelope: .success($0.envelope), context: $0.context) }
+    guard !items.isEmpty else { return nil }
+    starts.append(position)
+    position += items.count
+    return items.map { StoredEnvelope(name: "", envelope: .success($0.envelope), context: $0.context) }
   }
 
   mutating func replace(_ new: [Int: [UInt8]]) async throws -> [Int: KMSError] {
-    for (index, envelope) in new { store.set(position + index, envelope) }
+    let start = starts.removeFirst()
+    for (index, envelope) in new { store.set(start + index, envelope) }
     return [:]
   }
 

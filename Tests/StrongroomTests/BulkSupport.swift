@@ -27,25 +27,27 @@ struct ArraySource: RewrapSource {
   var batchCount = 100
   private(set) var isFinished = false
   private var position = 0
-  private var batch: [[UInt8]] = []
+  private var batches: [(start: Int, old: [[UInt8]])] = []
 
   init(_ store: Store) { self.store = store }
 
   var fractionDone: Double? { Double(position) / Double(max(1, store.envelopes.count)) }
 
   mutating func nextBatch() async throws -> [StoredEnvelope]? {
-    position += batch.count
     let all = store.envelopes
     guard position < all.count else { return nil }
-    batch = Array(all[position..<min(all.count, position + batchCount)])
-    return batch.enumerated().map { index, bytes in
-      StoredEnvelope(name: "\(position + index)", envelope: .success(bytes), context: context(position + index))
+    let start = position
+    position = min(all.count, position + batchCount)
+    batches.append((start, Array(all[start..<position])))
+    return all[start..<position].enumerated().map { index, bytes in
+      StoredEnvelope(name: "\(start + index)", envelope: .success(bytes), context: context(start + index))
     }
   }
 
   mutating func replace(_ new: [Int: [UInt8]]) async throws -> [Int: KMSError] {
+    let (start, old) = batches.removeFirst()
     var refused: [Int: KMSError] = [:]
-    for (index, bytes) in new where !store.swap(position + index, from: batch[index], to: bytes) {
+    for (index, bytes) in new where !store.swap(start + index, from: old[index], to: bytes) {
       refused[index] = KMSError(.fileFailed, "changed by somebody else", advice: "Run it again.")
     }
     return refused

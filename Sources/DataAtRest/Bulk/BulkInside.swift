@@ -26,15 +26,23 @@ private struct Chunk: Sendable {
   static let size = 64
 }
 
+/// Messages that differ, and what is known of their new recipients before a provider is asked.
+struct RecipientWork: Sendable {
+  fileprivate let leaders: [Leader]
+  fileprivate let chunks: [Chunk]
+  /// What needs no provider.
+  fileprivate let settled: [Result<[Recipient]?, any Error>?]
+}
+
 extension DataAtRestManager {
   /// The recipients that each message should have, or nil where it has them.
   func newRecipients(
-    of leaders: [Leader], for goal: RewrapGoal, jobs: Int
+    _ work: RecipientWork, for goal: RewrapGoal, jobs: Int
   ) async throws -> [Result<[Recipient]?, any Error>] {
-    var results = [Result<[Recipient]?, any Error>?](repeating: nil, count: leaders.count)
-    let chunks = try await chunks(leaders, goal, into: &results)
-    let done = try await inParallel(chunks, jobs: jobs) { [self] chunk in try await rewrap(chunk, leaders) }
-    for (chunk, keys) in zip(chunks, done) {
+    let leaders = work.leaders
+    var results = work.settled
+    let done = try await inParallel(work.chunks, jobs: jobs) { [self] chunk in try await rewrap(chunk, leaders) }
+    for (chunk, keys) in zip(work.chunks, done) {
       guard case .success(let keys) = keys else { continue }
       for (member, key) in zip(chunk.members, keys) {
         guard case .success(let wrapped) = key else { continue }
@@ -63,17 +71,16 @@ extension DataAtRestManager {
       }, from: chunk.old.id, to: chunk.target.id)
   }
 
-  /// Plans every message. Those that have what they should, or cannot be planned, are settled in `results`.
-  private func chunks(
-    _ leaders: [Leader], _ goal: RewrapGoal, into results: inout [Result<[Recipient]?, any Error>?]
-  ) async throws -> [Chunk] {
+  /// Plans every message. Those that have what they should, or cannot be planned, are settled.
+  func plan(_ leaders: [Leader], for goal: RewrapGoal) async throws -> RecipientWork {
+    var settled = [Result<[Recipient]?, any Error>?](repeating: nil, count: leaders.count)
     var open: [Chunk.Route: Chunk] = [:]
     var full: [Chunk] = []
     for (index, leader) in leaders.enumerated() {
       do {
         let plan = try await plan(leader.message, goal, access: leader.access)
         guard let target = plan.targets.first else {
-          results[index] = .success(nil)
+          settled[index] = .success(nil)
           continue
         }
         try checkWillUnwrap(target)
@@ -86,9 +93,9 @@ extension DataAtRestManager {
         open[route] = chunk.members.count < Chunk.size ? chunk : nil
         if chunk.members.count == Chunk.size { full.append(chunk) }
       } catch let error as KMSError where error.code != .accessLogUnavailable {
-        results[index] = .failure(error)
+        settled[index] = .failure(error)
       }
     }
-    return full + open.values
+    return RecipientWork(leaders: leaders, chunks: full + open.values, settled: settled)
   }
 }

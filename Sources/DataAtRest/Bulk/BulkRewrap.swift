@@ -14,53 +14,70 @@ extension DataAtRestManager {
     progress: (_ items: Int, _ fraction: Double?) -> Void = { _, _ in }
   ) async throws -> BulkReport {
     try await run(&source, options, progress) { batch in
-      try await newEnvelopes(of: batch, for: goal, jobs: options.jobs)
+      try await plan(batch, for: goal)
+    } work: { [self] plan in
+      try await newEnvelopes(plan, for: goal, jobs: options.jobs)
     }
   }
 
   /// Goes through a source batch by batch, and stores what `work` gives for each.
-  func run<Source: RewrapSource>(
+  ///
+  /// While the provider works on one batch, the one before is stored, and the next is read and planned.
+  func run<Source: RewrapSource, Plan: Sendable>(
     _ source: inout Source, _ options: BulkOptions, _ progress: (Int, Double?) -> Void,
-    _ work: ([StoredEnvelope]) async throws -> [BulkOutcome]
+    plan: ([StoredEnvelope]) async throws -> Plan, work: @escaping @Sendable (Plan) async throws -> [BulkOutcome]
   ) async throws -> BulkReport {
     var report = BulkReport()
-    while let batch = try await source.nextBatch() {
+    var done: (batch: [StoredEnvelope], outcomes: [BulkOutcome])?
+    var next = try await source.nextBatch()
+    while let batch = next {
       try Task.checkCancellation()
-      let outcomes = try await work(batch)
-      var new: [Int: [UInt8]] = [:]
-      for (index, outcome) in outcomes.enumerated() {
-        if case .replace(let bytes) = outcome { new[index] = bytes }
-      }
-      let refused = options.isDryRun || new.isEmpty ? [:] : try await source.replace(new)
-      for (index, outcome) in outcomes.enumerated() {
-        switch outcome {
-        case .keep: report.unchanged += 1
-        case .failed(let error): report.failures.append((batch[index].name, error))
-        case .replace, .done:
-          if let error = refused[index] {
-            report.failures.append((batch[index].name, error))
-          } else {
-            report.changed += 1
-          }
-        }
-      }
-      progress(batch.count, source.fractionDone)
+      let planned = try await plan(batch)
+      async let outcomes = work(planned)
+      if let done { try await store(done.outcomes, of: done.batch, in: &source, options, &report, progress) }
+      next = try await source.nextBatch()
+      done = (batch, try await outcomes)
     }
+    if let done { try await store(done.outcomes, of: done.batch, in: &source, options, &report, progress) }
     if !options.isDryRun { try await source.finish() }
     report.passedOver = source.passedOver
     return report
   }
 
+  private func store<Source: RewrapSource>(
+    _ outcomes: [BulkOutcome], of batch: [StoredEnvelope], in source: inout Source, _ options: BulkOptions,
+    _ report: inout BulkReport, _ progress: (Int, Double?) -> Void
+  ) async throws {
+    var new: [Int: [UInt8]] = [:]
+    if !options.isDryRun {
+      for (index, outcome) in outcomes.enumerated() {
+        if case .replace(let bytes) = outcome { new[index] = bytes }
+      }
+    }
+    let refused = try await source.replace(new)
+    for (index, outcome) in outcomes.enumerated() {
+      switch outcome {
+      case .keep: report.unchanged += 1
+      case .failed(let error): report.failures.append((batch[index].name, error))
+      case .replace, .done:
+        if let error = refused[index] {
+          report.failures.append((batch[index].name, error))
+        } else {
+          report.changed += 1
+        }
+      }
+    }
+    progress(batch.count, source.fractionDone)
+  }
+
   /// One rewrap for each set of recipients in the batch that differs, shared by all items that have it.
-  private func newEnvelopes(
-    of batch: [StoredEnvelope], for goal: RewrapGoal, jobs: Int
-  ) async throws -> [BulkOutcome] {
-    let parsed = batch.map { item in
+  private func plan(_ batch: [StoredEnvelope], for goal: RewrapGoal) async throws -> BatchPlan {
+    let messages = batch.map { item in
       Result { try RewrappableMessage(parsing: item.envelope.get()) }
     }
     var groups: [RecipientSet: Int] = [:]
     var leaders: [Leader] = []
-    let leaderOf = parsed.enumerated().map { index, message -> Int? in
+    let leaderOf = messages.enumerated().map { index, message -> Int? in
       guard let message = try? message.get().message else { return nil }
       let context = batch[index].context
       let key = RecipientSet(message, context)
@@ -69,8 +86,12 @@ extension DataAtRestManager {
       leaders.append(Leader(message: message, context: context))
       return leaders.count - 1
     }
-    let recipients = try await newRecipients(of: leaders, for: goal, jobs: jobs)
-    return zip(parsed, leaderOf).map { message, leader in
+    return BatchPlan(messages: messages, leaderOf: leaderOf, work: try await plan(leaders, for: goal))
+  }
+
+  private func newEnvelopes(_ plan: BatchPlan, for goal: RewrapGoal, jobs: Int) async throws -> [BulkOutcome] {
+    let recipients = try await newRecipients(plan.work, for: goal, jobs: jobs)
+    return zip(plan.messages, plan.leaderOf).map { message, leader in
       do {
         let message = try message.get()
         guard let leader, let recipients = try recipients[leader].get() else { return .keep }
@@ -117,8 +138,16 @@ extension DataAtRestManager {
   }
 }
 
+/// A batch, and what is to be done for it.
+private struct BatchPlan: Sendable {
+  let messages: [Result<RewrappableMessage, any Error>]
+  /// For each item, the message in `work` whose recipients it gets.
+  let leaderOf: [Int?]
+  let work: RecipientWork
+}
+
 /// What is to become of one item.
-enum BulkOutcome {
+enum BulkOutcome: Sendable {
   case keep
   case replace([UInt8])
   /// Changed where it is stored, already.
@@ -137,6 +166,11 @@ private struct RecipientSet: Hashable {
     thumbprint = message.thumbprint
     // Only a recipient by AES-GCM authenticates the context.
     self.context = recipients.contains { $0.wrapped.algorithm == .a256GCM } ? context : .empty
+  }
+
+  // A content key's own already.
+  func hash(into hasher: inout Hasher) {
+    hasher.combine(thumbprint.prefix(8).reduce(0 as UInt64) { $0 << 8 | UInt64($1) })
   }
 }
 

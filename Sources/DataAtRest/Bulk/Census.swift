@@ -67,6 +67,7 @@ extension DataAtRestManager {
       try Task.checkCancellation()
       await Task.yield()
       for item in batch { census.add(item) }
+      _ = try await source.replace([:])
       progress(batch.count, source.fractionDone)
     }
     census.passedOver += source.passedOver

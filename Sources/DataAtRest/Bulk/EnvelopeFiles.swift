@@ -16,7 +16,8 @@ public struct EnvelopeFiles: RewrapSource {
   /// What is still to be looked at, the next one last.
   private var pending: [(path: FilePath, isNamed: Bool)]
   private var cleaned: Set<FilePath> = []
-  private var batch: [(path: FilePath, old: [UInt8])] = []
+  /// Those that were given and not replaced yet, the oldest first.
+  private var batches: [[(path: FilePath, old: [UInt8])]] = []
   /// Files that were looked at, of all that there are; counted before the first is opened.
   private var looked = 0
   private var total: Int?
@@ -52,13 +53,14 @@ public struct EnvelopeFiles: RewrapSource {
     cleaned = reader.cleaned
     passedOver += reader.passedOver
     looked += reader.looked
-    batch = old
-    return items.isEmpty && pending.isEmpty ? nil : items
+    guard !items.isEmpty || !pending.isEmpty else { return nil }
+    batches.append(old)
+    return items
   }
 
   public mutating func replace(_ new: [Int: [UInt8]]) async throws -> [Int: KMSError] {
+    let batch = batches.removeFirst()
     guard let replacement else { return [:] }
-    let batch = batch
     return try await fileJob { _ in
       var refused: [Int: KMSError] = [:]
       for (index, bytes) in new {

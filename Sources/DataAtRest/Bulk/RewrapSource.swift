@@ -5,8 +5,8 @@ public import SystemPackage
 /// A place that holds envelopes: a folder, a table, an application's own store.
 ///
 /// ``DataAtRestManager/rewrap(_:with:progress:)`` and its kin ask for one batch at a time, work on its items, and
-/// give back what is to be stored, before they ask for the next. So a source needs no more memory than one batch,
-/// and can store a batch in one transaction.
+/// give back what is to be stored. The next batch is asked for meanwhile, so two are out at a time: a source needs
+/// no more memory than that, and can store a batch in one transaction.
 ///
 /// A source must be such that a run that is killed at any moment leaves each item either as it was or as it should
 /// be: the next run then finds what is left to do.
@@ -16,9 +16,9 @@ public protocol RewrapSource {
   /// - Throws: what makes the whole source unusable.
   mutating func nextBatch() async throws -> [StoredEnvelope]?
 
-  /// Stores new envelopes in place of old ones of the batch that ``nextBatch()`` gave last; each only where the old
-  /// one is still there (compare and swap).
+  /// Stores new envelopes in place of old ones; each only where the old one is still there (compare and swap).
   ///
+  /// Called once for each batch that ``nextBatch()`` gave, in their order; with nothing where nothing is to be stored.
   /// - Parameter new: the new envelope, by the item's index in the batch.
   /// - Returns: why an item was not stored, by its index.
   /// - Throws: what makes the whole source unusable.

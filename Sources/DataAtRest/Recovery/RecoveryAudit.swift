@@ -84,6 +84,7 @@ extension DataAtRestManager {
           audit.failures.append((item.name, error))
         }
       }
+      _ = try await source.replace([:])
       progress(batch.count, source.fractionDone)
     }
   }

@@ -81,6 +81,8 @@ extension DataAtRestManager {
     progress: (_ items: Int, _ fraction: Double?) -> Void = { _, _ in }
   ) async throws -> BulkReport {
     try await run(&source, options, progress) { batch in
+      batch
+    } work: { [self] batch in
       try await inParallel(batch, jobs: options.jobs) { [self] item in
         let bytes = try item.envelope.get()
         guard EnvelopeKind.detect(bytes) == .file else {

@@ -78,8 +78,8 @@ public func constantTimeEqual(_ a: Span<UInt8>, _ b: Span<UInt8>) -> Bool {
   return difference(a, b) == 0
 }
 
-// Not inlined and not optimised: an early exit must not be put in.
-@inline(never) @_optimize(none)
+// Not inlined, so that nothing here knows that only zero or not counts, and an early exit could be put in.
+@inline(never)
 private func difference(_ a: Span<UInt8>, _ b: Span<UInt8>) -> UInt8 {
   var bits: UInt8 = 0
   for i in a.indices { bits |= a[i] ^ b[i] }
