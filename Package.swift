@@ -133,6 +133,7 @@ let package = Package(
     tests(
       "PKCS11ProviderTests",
       ["KMSCore", "PKCS11", "PKCS11Provider", "PKCS11SpyProbe", "PKCS11OpenCloseProbe", "TestSupport"]),
+    tests("FaultyModuleTests", ["CP11Kit", "KMSCore", "PKCS11Provider", "TestSupport"]),
     .executableTarget(
       name: "KeyStoreWriter", dependencies: ["KMSCore", "OpenSSLProvider"], path: "Tests/KeyStoreWriter",
       swiftSettings: strict),

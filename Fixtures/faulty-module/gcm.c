@@ -1,0 +1,67 @@
+/* Encryption, and AES-GCM on a token that picks the IV itself. */
+#include "own.h"
+#include <string.h>
+#include <sys/random.h>
+
+CK_RV own_C_EncryptInit(CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_OBJECT_HANDLE key)
+{
+  struct control *c = control();
+  struct session *own = session(s);
+  CK_MECHANISM used;
+  CK_RV rv = mechanism(m, &used);
+  if (rv != CKR_OK) return rv;
+  if (own) own->iv_length = 0;
+  if (used.mechanism != CKM_AES_GCM || c->gcm_iv == IV_CALLER || !own)
+    return real->C_EncryptInit(s, &used, real_handle(key));
+
+  if (!used.pParameter || used.ulParameterLen != sizeof(CK_GCM_PARAMS)) return CKR_MECHANISM_PARAM_INVALID;
+  CK_GCM_PARAMS parameters = *(CK_GCM_PARAMS *)used.pParameter;
+  if (c->gcm_iv == IV_OVERWRITE) {
+    static const CK_BYTE zeros[12];
+    if (parameters.ulIvLen != sizeof zeros || memcmp(parameters.pIv, zeros, sizeof zeros) != 0)
+      return CKR_MECHANISM_PARAM_INVALID;
+  }
+  own->callers_iv = parameters.pIv;
+  if (getrandom(own->iv, c->iv_length, 0) != (ssize_t)c->iv_length) return CKR_GENERAL_ERROR;
+  parameters.pIv = own->iv;
+  parameters.ulIvLen = c->iv_length;
+  parameters.ulIvBits = c->iv_length * 8;
+  used.pParameter = &parameters;
+  rv = real->C_EncryptInit(s, &used, real_handle(key));
+  if (rv == CKR_OK) own->iv_length = c->iv_length;
+  return rv;
+}
+
+CK_RV own_C_Encrypt(CK_SESSION_HANDLE s, CK_BYTE_PTR in, CK_ULONG in_length, CK_BYTE_PTR out, CK_ULONG_PTR length)
+{
+  struct control *c = control();
+  struct session *own = session(s);
+  bool adds = own && own->iv_length && (c->gcm_iv == IV_PREFIX || c->gcm_iv == IV_SUFFIX);
+  CK_ULONG extra = adds ? own->iv_length : 0;
+  if (out && *length < extra) return CKR_BUFFER_TOO_SMALL;
+  CK_ULONG room = *length - (out ? extra : 0);
+  CK_BYTE_PTR start = out && c->gcm_iv == IV_PREFIX ? out + extra : out;
+  CK_RV rv = real->C_Encrypt(s, in, in_length, start, &room);
+  *length = room + extra;
+  if (rv != CKR_OK || !out) return rv;
+  if (extra) memcpy(c->gcm_iv == IV_PREFIX ? out : out + room, own->iv, extra);
+  /* At the end of the operation, as real ones do: the caller's parameters must still be there. */
+  if (own && own->iv_length && c->gcm_iv == IV_OVERWRITE) memcpy(own->callers_iv, own->iv, own->iv_length);
+  if (own) own->iv_length = 0;
+  if (corrupt && *length) out[*length - 1] ^= 1;
+  return rv;
+}
+
+CK_RV own_C_DecryptInit(CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_OBJECT_HANDLE key)
+{
+  CK_MECHANISM used;
+  CK_RV rv = mechanism(m, &used);
+  return rv == CKR_OK ? real->C_DecryptInit(s, &used, real_handle(key)) : rv;
+}
+
+CK_RV own_C_Decrypt(CK_SESSION_HANDLE s, CK_BYTE_PTR in, CK_ULONG in_length, CK_BYTE_PTR out, CK_ULONG_PTR length)
+{
+  CK_RV rv = real->C_Decrypt(s, in, in_length, out, length);
+  if (rv == CKR_OK && corrupt && out && *length) out[*length - 1] ^= 1;
+  return rv;
+}
