@@ -30,9 +30,9 @@ package final class AESGCM: Sendable {
     defer { give(context) }
     try context.start(iv: iv, aad: aad, encrypting: true)
     try unsafe output.withUnsafeMutableBufferPointer { buffer, count in  // `check` made sure of the room
-      let target = unsafe buffer.baseAddress! + count
-      try unsafe context.update(plaintext, into: target)
-      try unsafe context.finishSealing(tag: target + plaintext.count)
+      let target = unsafe buffer.baseAddress! + count  // within the capacity
+      try unsafe context.update(plaintext, into: target)  // target has room for the text
+      try unsafe context.finishSealing(tag: target + plaintext.count)  // and for the tag
       count += plaintext.count + Self.tagSize
     }
   }
@@ -52,15 +52,17 @@ package final class AESGCM: Sendable {
     try unsafe output.withUnsafeMutableBufferPointer { buffer, count in  // as in `seal`
       guard let base = buffer.baseAddress else {
         var none: UInt8 = 0
-        return try unsafe context.finishOpening(tag: sealed.extracting(length...), end: &none)
+        return try unsafe context.finishOpening(  // writes nothing after the text
+          tag: sealed.extracting(length...), end: &none)
       }
-      let target = unsafe base + count
+      let target = unsafe base + count  // within the capacity
       do {
-        try unsafe context.update(sealed.extracting(..<length), into: target)
-        try unsafe context.finishOpening(tag: sealed.extracting(length...), end: target + length)
+        try unsafe context.update(sealed.extracting(..<length), into: target)  // target has room for the text
+        try unsafe context.finishOpening(  // writes nothing after the text
+          tag: sealed.extracting(length...), end: target + length)
         count += length
       } catch {
-        unsafe OPENSSL_cleanse(target, length)
+        unsafe OPENSSL_cleanse(target, length)  // what was written
         throw error
       }
     }
@@ -106,60 +108,64 @@ private final class Context: @unchecked Sendable {  // handed from caller to cal
   private let evp: OpaquePointer
 
   init(key: borrowing SecretBytes) throws {
-    guard let evp = unsafe EVP_CIPHER_CTX_new() else { throw OpenSSLFailure.error("EVP_CIPHER_CTX_new") }
+    guard let evp = unsafe EVP_CIPHER_CTX_new() else {  // freed in deinit
+      throw OpenSSLFailure.error("EVP_CIPHER_CTX_new")
+    }
     let done = key.withBytes { bytes in
       // key and cipher outlive the call
-      unsafe bytes.withUnsafeBufferPointer { unsafe EVP_CipherInit_ex2(evp, Ciphers.gcm, $0.baseAddress, nil, 1, nil) }
+      unsafe bytes.withUnsafeBufferPointer {  // for the call
+        unsafe EVP_CipherInit_ex2(evp, Ciphers.gcm, $0.baseAddress, nil, 1, nil)  // the key is copied
+      }
     }
     guard done == 1 else {
-      unsafe EVP_CIPHER_CTX_free(evp)
+      unsafe EVP_CIPHER_CTX_free(evp)  // made in init
       throw OpenSSLFailure.error("EVP_CipherInit_ex2")
     }
-    unsafe self.evp = evp
+    unsafe self.evp = evp  // owned from here on
   }
 
   deinit { unsafe EVP_CIPHER_CTX_free(evp) }  // wipes the key schedule
 
   func start(iv: Span<UInt8>, aad: Span<UInt8>, encrypting: Bool) throws {
     let done = unsafe iv.withUnsafeBufferPointer {  // for the call only
-      unsafe EVP_CipherInit_ex2(evp, nil, nil, $0.baseAddress, encrypting ? 1 : 0, nil)
+      unsafe EVP_CipherInit_ex2(evp, nil, nil, $0.baseAddress, encrypting ? 1 : 0, nil)  // the IV is copied
     }
     guard done == 1 else { throw OpenSSLFailure.error("EVP_CipherInit_ex2") }
     guard !aad.isEmpty else { return }
     var length: CInt = 0
     let added = unsafe aad.withUnsafeBufferPointer {  // for the call only
-      unsafe EVP_CipherUpdate(evp, nil, &length, $0.baseAddress, CInt($0.count))
+      unsafe EVP_CipherUpdate(evp, nil, &length, $0.baseAddress, CInt($0.count))  // read within the call
     }
     guard added == 1 else { throw OpenSSLFailure.error("EVP_CipherUpdate") }
   }
 
-  @unsafe
+  @unsafe  // the target must have room
   func update(_ input: Span<UInt8>, into target: UnsafeMutablePointer<UInt8>) throws {
     guard !input.isEmpty else { return }
     var length: CInt = 0
-    let done = unsafe input.withUnsafeBufferPointer {
-      unsafe EVP_CipherUpdate(evp, target, &length, $0.baseAddress, CInt($0.count))
+    let done = unsafe input.withUnsafeBufferPointer {  // for the call
+      unsafe EVP_CipherUpdate(evp, target, &length, $0.baseAddress, CInt($0.count))  // room: the caller
     }
     guard done == 1, length == input.count else { throw OpenSSLFailure.error("EVP_CipherUpdate") }
   }
 
-  @unsafe
+  @unsafe  // the target must have room
   func finishSealing(tag: UnsafeMutablePointer<UInt8>) throws {
     var length: CInt = 0
-    guard unsafe EVP_CipherFinal_ex(evp, tag, &length) == 1,
-      unsafe EVP_CIPHER_CTX_ctrl(evp, EVP_CTRL_AEAD_GET_TAG, CInt(AESGCM.tagSize), tag) == 1
+    guard unsafe EVP_CipherFinal_ex(evp, tag, &length) == 1,  // writes nothing in GCM
+      unsafe EVP_CIPHER_CTX_ctrl(evp, EVP_CTRL_AEAD_GET_TAG, CInt(AESGCM.tagSize), tag) == 1  // room: the caller
     else { throw OpenSSLFailure.error("EVP_CipherFinal_ex") }
   }
 
-  @unsafe
+  @unsafe  // the target must have room
   func finishOpening(tag: Span<UInt8>, end: UnsafeMutablePointer<UInt8>) throws {
     var length: CInt = 0
-    let set = unsafe tag.withUnsafeBufferPointer {
-      unsafe EVP_CIPHER_CTX_ctrl(
+    let set = unsafe tag.withUnsafeBufferPointer {  // for the call
+      unsafe EVP_CIPHER_CTX_ctrl(  // the tag is copied
         evp, EVP_CTRL_AEAD_SET_TAG, CInt(AESGCM.tagSize), UnsafeMutablePointer(mutating: $0.baseAddress))
     }
     guard set == 1 else { throw OpenSSLFailure.error("EVP_CIPHER_CTX_ctrl") }
-    guard unsafe EVP_CipherFinal_ex(evp, end, &length) == 1 else {
+    guard unsafe EVP_CipherFinal_ex(evp, end, &length) == 1 else {  // writes nothing in GCM
       OpenSSLFailure.clear()
       throw AESGCM.doesNotOpen()
     }
@@ -170,9 +176,9 @@ extension [UInt8] {
   /// An array that `fill` writes in place, at most `capacity` bytes.
   package init(capacity: Int, _ fill: (inout OutputSpan<UInt8>) throws -> Void) throws {
     try unsafe self.init(unsafeUninitializedCapacity: capacity) { buffer, count in  // `count` is what was written
-      var output = unsafe OutputSpan<UInt8>(buffer: buffer, initializedCount: 0)
+      var output = unsafe OutputSpan<UInt8>(buffer: buffer, initializedCount: 0)  // for the call
       try fill(&output)
-      count = unsafe output.finalize(for: buffer)
+      count = unsafe output.finalize(for: buffer)  // of this buffer
     }
   }
 }

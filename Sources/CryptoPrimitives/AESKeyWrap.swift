@@ -34,26 +34,29 @@ package enum AESKeyWrap {
   private static func run(
     _ input: Span<UInt8>, kek: borrowing SecretBytes, wrapping: Bool, into output: inout OutputSpan<UInt8>
   ) throws -> Bool {
-    guard let cipher = unsafe Ciphers.wrap(keySize: kek.count) else {
+    guard let cipher = unsafe Ciphers.wrap(keySize: kek.count) else {  // valid for ever
       throw KMSError(.invalidInput, "a KEK has 16, 24 or 32 bytes, this one \(kek.count)")
     }
-    guard let context = unsafe EVP_CIPHER_CTX_new() else { throw OpenSSLFailure.error("EVP_CIPHER_CTX_new") }
-    defer { unsafe EVP_CIPHER_CTX_free(context) }
-    unsafe EVP_CIPHER_CTX_set_flags(context, EVP_CIPHER_CTX_FLAG_WRAP_ALLOW_)
+    guard let context = unsafe EVP_CIPHER_CTX_new() else {  // freed below
+      throw OpenSSLFailure.error("EVP_CIPHER_CTX_new")
+    }
+    defer { unsafe EVP_CIPHER_CTX_free(context) }  // made above
+    unsafe EVP_CIPHER_CTX_set_flags(context, EVP_CIPHER_CTX_FLAG_WRAP_ALLOW_)  // made above
     let ready = kek.withBytes { bytes in
       // for the call only
-      unsafe bytes.withUnsafeBufferPointer {
-        unsafe EVP_CipherInit_ex2(context, cipher, $0.baseAddress, nil, wrapping ? 1 : 0, nil)
+      unsafe bytes.withUnsafeBufferPointer {  // for the call
+        unsafe EVP_CipherInit_ex2(context, cipher, $0.baseAddress, nil, wrapping ? 1 : 0, nil)  // the KEK is copied
       }
     }
     guard ready == 1 else { throw OpenSSLFailure.error("EVP_CipherInit_ex2") }
     var length: CInt = 0
     let done = unsafe output.withUnsafeMutableBufferPointer { buffer, count in  // callers gave it the room
-      let result = unsafe input.withUnsafeBufferPointer {
-        unsafe EVP_CipherUpdate(context, buffer.baseAddress, &length, $0.baseAddress, CInt($0.count))
+      let result = unsafe input.withUnsafeBufferPointer {  // for the call
+        unsafe EVP_CipherUpdate(  // the buffer has 8 bytes more
+          context, buffer.baseAddress, &length, $0.baseAddress, CInt($0.count))
       }
       count = result == 1 ? Int(length) : 0
-      if result != 1 { unsafe OPENSSL_cleanse(buffer.baseAddress, buffer.count) }
+      if result != 1 { unsafe OPENSSL_cleanse(buffer.baseAddress, buffer.count) }  // the whole buffer
       return result
     }
     return done == 1 && length > 0

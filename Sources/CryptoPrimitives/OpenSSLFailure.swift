@@ -9,7 +9,7 @@ package enum OpenSSLFailure {
   ) -> KMSError {
     var reasons: [String] = []
     while case let number = ERR_get_error(), number != 0 {
-      guard let text = unsafe ERR_reason_error_string(number) else { continue }
+      guard let text = unsafe ERR_reason_error_string(number) else { continue }  // a constant string
       unsafe reasons.append(String(cString: text))  // libcrypto's own constant
     }
     return KMSError(

@@ -29,7 +29,9 @@ package enum Randomness {
   private static func draw(_ count: Int) -> [UInt8] {
     var bytes = [UInt8](repeating: 0, count: count)
     // Without randomness nothing may go on. The buffer outlives the call.
-    precondition(unsafe RAND_bytes(&bytes, CInt(count)) == 1, "libcrypto gives no randomness")
+    precondition(
+      unsafe RAND_bytes(  // `bytes` has that count
+        &bytes, CInt(count)) == 1, "libcrypto gives no randomness")
     return bytes
   }
 }

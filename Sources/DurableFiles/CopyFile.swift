@@ -19,7 +19,7 @@ package func writeAll(_ bytes: [UInt8], to target: FileDescriptor, at offset: In
   var written = 0
   while written < bytes.count {
     written += try unsafe bytes[written...].withUnsafeBytes {  // for the call only
-      unsafe try target.write(toAbsoluteOffset: Int64(offset + written), $0)
+      unsafe try target.write(toAbsoluteOffset: Int64(offset + written), $0)  // for the call
     }
   }
 }

@@ -21,7 +21,7 @@ package struct FileStatus: Sendable, Hashable {
   package init?(_ path: FilePath, followingLinks: Bool = true) throws {
     var info = stat()
     // `info` and the string outlive the call
-    let result = unsafe followingLinks ? stat(path.string, &info) : lstat(path.string, &info)
+    let result = unsafe followingLinks ? stat(path.string, &info) : lstat(path.string, &info)  // written within it
     guard result == 0 else {
       let error = Errno(rawValue: errno)
       if error == .noSuchFileOrDirectory || error == .notDirectory { return nil }

@@ -3,20 +3,20 @@ package import SystemPackage
 
 /// What a folder holds: names in byte order, without `.` and `..`.
 package func folderContents(_ path: FilePath) throws -> [FilePath.Component] {
-  guard let folder = unsafe opendir(path.string) else {
+  guard let folder = unsafe opendir(path.string) else {  // closed below
     throw FileFailure.error("list", path, Errno(rawValue: errno))
   }
   defer { unsafe _ = closedir(folder) }  // the stream is this function's own
   var names: [String] = []
   while true {
     errno = 0
-    guard let entry = unsafe readdir(folder) else {
+    guard let entry = unsafe readdir(folder) else {  // one thread has the folder
       guard errno == 0 else { throw FileFailure.error("list", path, Errno(rawValue: errno)) }
       break
     }
     // d_name ends with a zero and lives until the next readdir
-    let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) { pointer in
-      unsafe String(cString: UnsafeRawPointer(pointer).assumingMemoryBound(to: CChar.self))
+    let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) { pointer in  // copied before the next readdir
+      unsafe String(cString: UnsafeRawPointer(pointer).assumingMemoryBound(to: CChar.self))  // ends with a zero
     }
     if name != ".", name != ".." { names.append(name) }
   }

@@ -11,8 +11,9 @@ package func readSecretFile(_ path: FilePath, limit: Int) throws -> SecretBytes 
     let secret = try SecretBytes(capacity: limit + 1) { output throws(any Error) in
       try unsafe output.withUnsafeMutableBufferPointer { buffer, count throws(any Error) in  // within its capacity
         while count < buffer.count {
-          let rest = unsafe UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[count...])
-          let got = try unsafe descriptor.read(into: rest)
+          let rest = unsafe UnsafeMutableRawBufferPointer(  // within the buffer
+            rebasing: UnsafeMutableRawBufferPointer(buffer)[count...])
+          let got = try unsafe descriptor.read(into: rest)  // for the call
           if got == 0 { break }
           count += got
         }

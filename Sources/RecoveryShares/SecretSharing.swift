@@ -28,13 +28,14 @@ package enum SecretSharing {
     _ = prepared
     let size = secret.count
     var numbers = (1...UInt8(shares)).map { $0 }
-    let context = unsafe gfshare_ctx_init_enc(&numbers, UInt32(shares), UInt8(threshold), UInt32(size))
-    guard let context = unsafe context, size > 0 else { throw outOfMemory() }
+    let context = unsafe gfshare_ctx_init_enc(  // copies the numbers
+      &numbers, UInt32(shares), UInt8(threshold), UInt32(size))
+    guard let context = unsafe context, size > 0 else { throw outOfMemory() }  // only compared
     defer { unsafe gfshare_ctx_free(context) }  // overwrites its memory first
     secret.withBytes { bytes in
       // Read for the call only, although its parameter is not const.
-      unsafe bytes.withUnsafeBufferPointer {
-        unsafe gfshare_ctx_enc_setsecret(context, UnsafeMutablePointer(mutating: $0.baseAddress))
+      unsafe bytes.withUnsafeBufferPointer {  // for the call
+        unsafe gfshare_ctx_enc_setsecret(context, UnsafeMutablePointer(mutating: $0.baseAddress))  // copied
       }
     }
     return numbers.indices.map { i in
@@ -42,7 +43,7 @@ package enum SecretSharing {
         number: numbers[i],
         bytes: SecretBytes(capacity: size) { output in
           unsafe output.withUnsafeMutableBufferPointer { buffer, count in  // libgfshare writes `size` bytes
-            unsafe gfshare_ctx_enc_getshare(context, UInt8(i), buffer.baseAddress)
+            unsafe gfshare_ctx_enc_getshare(context, UInt8(i), buffer.baseAddress)  // writes `size` bytes
             count = size
           }
         })
@@ -64,20 +65,23 @@ package enum SecretSharing {
     guard Set(numbers).count == numbers.count, !numbers.contains(0) else {
       throw KMSError(.invalidInput, "two shares have one number", advice: "Give each share once.")
     }
-    guard let context = unsafe gfshare_ctx_init_dec(&numbers, UInt32(numbers.count), UInt32(size)) else {
+    guard
+      let context = unsafe gfshare_ctx_init_dec(&numbers, UInt32(numbers.count), UInt32(size))  // copies the numbers
+    else {
       throw outOfMemory()
     }
     defer { unsafe gfshare_ctx_free(context) }  // overwrites its memory first
     for (i, share) in shares.enumerated() {
       share.bytes.withBytes { bytes in
         unsafe bytes.withUnsafeBufferPointer {  // as in `split`
-          unsafe gfshare_ctx_dec_giveshare(context, UInt8(i), UnsafeMutablePointer(mutating: $0.baseAddress))
+          unsafe gfshare_ctx_dec_giveshare(  // copied within the call
+            context, UInt8(i), UnsafeMutablePointer(mutating: $0.baseAddress))
         }
       }
     }
     return SecretBytes(capacity: size) { output in
       unsafe output.withUnsafeMutableBufferPointer { buffer, count in  // libgfshare writes `size` bytes
-        unsafe gfshare_ctx_dec_extract(context, buffer.baseAddress)
+        unsafe gfshare_ctx_dec_extract(context, buffer.baseAddress)  // writes `size` bytes
         count = size
       }
     }

@@ -108,8 +108,9 @@ extension FileDescriptor {
   package func readFully(upTo count: Int) throws -> [UInt8] {
     try unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in  // `filled` is what read() gave
       while filled < count {
-        let rest = unsafe UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[filled...])
-        let got = try unsafe read(into: rest)
+        let rest = unsafe UnsafeMutableRawBufferPointer(  // within the buffer
+          rebasing: UnsafeMutableRawBufferPointer(buffer)[filled...])
+        let got = try unsafe read(into: rest)  // for the call
         if got == 0 { return }
         filled += got
       }

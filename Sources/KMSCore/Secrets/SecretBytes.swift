@@ -12,14 +12,14 @@ public struct SecretBytes: ~Copyable, @unchecked Sendable {  // nothing can writ
 
   /// Makes `count` bytes at most: `fill` writes them in place and may write fewer.
   public init<E: Error>(capacity: Int, fill: (inout OutputSpan<UInt8>) throws(E) -> Void) throws(E) {
-    let slot = unsafe SecretMemory.take(capacity)
+    let slot = unsafe SecretMemory.take(capacity)  // given back in deinit
     var span = unsafe OutputSpan<UInt8>(buffer: slot.buffer(capacity), initializedCount: 0)  // slot is ours alone
     do { try fill(&span) } catch {
       span.removeAll()
-      unsafe SecretMemory.giveBack(slot)
+      unsafe SecretMemory.giveBack(slot)  // taken in init, once
       throw error
     }
-    unsafe self.slot = slot
+    unsafe self.slot = slot  // owned from here on
     count = unsafe span.finalize(for: slot.buffer(capacity))  // the buffer that the span was made on
   }
 
@@ -55,7 +55,7 @@ public struct SecretBytes: ~Copyable, @unchecked Sendable {  // nothing can writ
   public borrowing func unprotectedCopy() -> [UInt8] {
     withBytes { span in
       unsafe [UInt8](unsafeUninitializedCapacity: span.count) { buffer, count in  // as many as the span has
-        for i in span.indices { unsafe buffer.initializeElement(at: i, to: span[i]) }
+        for i in span.indices { unsafe buffer.initializeElement(at: i, to: span[i]) }  // the buffer has that room
         count = span.count
       }
     }
@@ -69,7 +69,7 @@ public struct SecretBytes: ~Copyable, @unchecked Sendable {  // nothing can writ
     withBytes { mine in other.withBytes { constantTimeEqual(mine, $0) } }
   }
 
-  deinit { unsafe SecretMemory.giveBack(slot) }
+  deinit { unsafe SecretMemory.giveBack(slot) }  // taken in init, once
 }
 
 /// Whether two runs of bytes are equal, in time that depends on their length only.

@@ -11,13 +11,14 @@ enum SecretMemory {
   private static let pageSize = 4096
   private static let free = Mutex<FreeList>(FreeList())
 
-  @unsafe
+  @unsafe  // for one owner, who gives it back once
   struct Slot {
     let address: UnsafeMutableRawPointer
     let size: Int
 
     func buffer(_ count: Int) -> UnsafeMutableBufferPointer<UInt8> {
-      unsafe UnsafeMutableBufferPointer(start: address.assumingMemoryBound(to: UInt8.self), count: count)
+      unsafe UnsafeMutableBufferPointer(  // bytes have no other type
+        start: address.assumingMemoryBound(to: UInt8.self), count: count)
     }
   }
 
@@ -28,36 +29,39 @@ enum SecretMemory {
   static func take(_ count: Int) -> Slot {
     guard count <= slotSize else {
       let size = (count + pageSize - 1) / pageSize * pageSize
-      return unsafe Slot(address: map(size), size: size)
+      return unsafe Slot(address: map(size), size: size)  // mapped for it
     }
     let address = free.withLock { list in
       if list.addresses.isEmpty {
-        let page = unsafe UInt(bitPattern: map(pageSize))
+        let page = unsafe UInt(bitPattern: map(pageSize))  // a number, to count slots from
         list.addresses = stride(from: 0, to: pageSize, by: slotSize).map { page + UInt($0) }
       }
       return list.addresses.removeLast()
     }
-    return unsafe Slot(address: UnsafeMutableRawPointer(bitPattern: address)!, size: slotSize)
+    return unsafe Slot(  // from a page that stays mapped
+      address: UnsafeMutableRawPointer(bitPattern: address)!, size: slotSize)
   }
 
   /// Wipes the whole capacity, not only what was used.
   static func giveBack(_ slot: Slot) {
-    unsafe explicit_bzero(slot.address, slot.size)
-    guard unsafe slot.size == slotSize else {
-      unsafe munmap(slot.address, slot.size)
+    unsafe explicit_bzero(slot.address, slot.size)  // within the slot
+    guard unsafe slot.size == slotSize else {  // only compared
+      unsafe munmap(slot.address, slot.size)  // as it was mapped
       return
     }
-    let address = unsafe UInt(bitPattern: slot.address)
+    let address = unsafe UInt(bitPattern: slot.address)  // kept as a number until it is taken again
     free.withLock { $0.addresses.append(address) }
   }
 
   private static func map(_ size: Int) -> UnsafeMutableRawPointer {
-    let memory = unsafe mmap(nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-    guard let memory = unsafe memory, unsafe memory != MAP_FAILED else { fatalError("out of memory for a secret") }
+    let memory = unsafe mmap(nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)  // new memory
+    guard let memory = unsafe memory, unsafe memory != MAP_FAILED else {  // only compared
+      fatalError("out of memory for a secret")
+    }
     // Each of the three may be refused (limits, old kernels); the secret is then as safe as the rest of memory.
-    unsafe _ = mlock(memory, size)
-    unsafe _ = madvise(memory, size, MADV_DONTDUMP)
+    unsafe _ = mlock(memory, size)  // of the mapping
+    unsafe _ = madvise(memory, size, MADV_DONTDUMP)  // of the mapping
     unsafe _ = madvise(memory, size, 18)  // MADV_WIPEONFORK, which Glibc's module does not export
-    return unsafe memory
+    return unsafe memory  // just mapped
   }
 }

@@ -39,10 +39,12 @@ public enum ProcessEnvironment {
   public static var all: [String: String] {
     var result: [String: String] = [:]
     var entry = unsafe environ  // not changed by the suite while it reads
-    while let text = unsafe entry.pointee {
-      let pair = unsafe String(cString: text).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+    while let text = unsafe entry.pointee {  // ends with nil
+      let pair = unsafe String(  // copied at once
+        cString: text
+      ).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       if pair.count == 2 { result[String(pair[0])] = String(pair[1]) }
-      unsafe entry += 1
+      unsafe entry += 1  // ends with nil
     }
     return result
   }

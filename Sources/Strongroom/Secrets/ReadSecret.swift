@@ -61,13 +61,14 @@ private func secret(from descriptor: FileDescriptor, untilLineEnd: Bool = true) 
   try SecretBytes(capacity: 1024) { output throws(any Error) in
     try unsafe output.withUnsafeMutableBufferPointer { buffer, count throws(any Error) in  // within its capacity
       while count < buffer.count {
-        let next = unsafe UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[count...])
+        let next = unsafe UnsafeMutableRawBufferPointer(  // within the buffer
+          rebasing: UnsafeMutableRawBufferPointer(buffer)[count...])
         // Byte by byte: a terminal or pipe may have more, which is somebody else's.
-        let got = try unsafe descriptor.read(into: UnsafeMutableRawBufferPointer(rebasing: next[..<1]))
-        if unsafe got == 0 || (untilLineEnd && next[0] == 0x0A) { break }
+        let got = try unsafe descriptor.read(into: UnsafeMutableRawBufferPointer(rebasing: next[..<1]))  // for the call
+        if unsafe got == 0 || (untilLineEnd && next[0] == 0x0A) { break }  // one byte was read
         count += 1
       }
-      if untilLineEnd, count > 0, unsafe buffer[count - 1] == 0x0D { count -= 1 }
+      if untilLineEnd, count > 0, unsafe buffer[count - 1] == 0x0D { count -= 1 }  // not empty
     }
   }
 }

@@ -155,7 +155,7 @@ func passedOverNote(_ count: Int) -> String {
 
 /// `path` from the root on, links followed, where it is there.
 private func absolutePath(_ path: String) -> String {
-  guard let resolved = unsafe realpath(path, nil) else { return path }
+  guard let resolved = unsafe realpath(path, nil) else { return path }  // freed below
   defer { unsafe free(resolved) }  // realpath made it
-  return unsafe String(cString: resolved)
+  return unsafe String(cString: resolved)  // copied at once
 }
