@@ -57,7 +57,7 @@ let package = Package(
     .systemLibrary(name: "CGFShare", pkgConfig: "libgfshare", providers: [.apt(["libgfshare-dev"])]),
 
     // What everything speaks
-    library("KMSCore", []),
+    library("KMSCore", [.product(name: "ServiceContextModule", package: "swift-service-context")]),
     .target(name: "CLinux"),
     library("DurableFiles", ["KMSCore", "CLinux", system]),
     library("CryptoPrimitives", ["KMSCore", "COpenSSL"]),
@@ -143,7 +143,12 @@ let package = Package(
     tests("InteropTests", ["Envelope", "CryptoPrimitives", "KMSCore", "OpenSSLProvider", "TestSupport", system]),
     tests("CryptoPrimitivesTests", ["CryptoPrimitives", "KMSCore", "PKCS11Provider", "TestSupport"]),
     tests("EnvelopeTests", ["Envelope", "CryptoPrimitives", "KMSCore", system]),
-    tests("AccessLogTests", ["AccessLog", "AccessLogWriter", "KMSCore", system]),
+    tests(
+      "AccessLogTests",
+      [
+        "AccessLog", "AccessLogWriter", "KMSCore", system,
+        .product(name: "ServiceContextModule", package: "swift-service-context"),
+      ]),
     .executableTarget(
       name: "AccessLogWriter", dependencies: ["AccessLog", "KMSCore", system], path: "Tests/AccessLogWriter",
       swiftSettings: strict),

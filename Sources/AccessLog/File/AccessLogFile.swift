@@ -33,6 +33,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
   private let isBriefly = Atomic(false)
   private let deadline: UInt64
   private let isSynced: Bool
+  public let requiresPrincipal: Bool
   private let writing = DispatchQueue(label: "access-log")
   private let watching = DispatchQueue(label: "access-log-deadline")
 
@@ -54,6 +55,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
     self.writer = Mutex(writer)
     let (seconds, attoseconds) = settings.deadline.components
     deadline = UInt64(seconds) * 1_000_000_000 + UInt64(attoseconds / 1_000_000_000)
+    requiresPrincipal = settings.requiresPrincipal
     isSynced = settings.durability == .synced
   }
 

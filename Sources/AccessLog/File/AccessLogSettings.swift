@@ -21,6 +21,8 @@ public struct AccessLogSettings: Sendable, Hashable {
   public var durability: Durability
   /// How long a caller waits at most for its event to be taken.
   public var deadline: Duration
+  /// Whether operations that name no principal are refused.
+  public var requiresPrincipal = false
 
   /// Values beyond what makes sense are refused when the log is opened.
   public init(

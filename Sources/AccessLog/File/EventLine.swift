@@ -6,6 +6,7 @@ import KMSCore
 /// |---|---|
 /// | `timestamp` | RFC 3339 in UTC, nanoseconds; always the first field |
 /// | `sequence` | number of the line, from 1, without gaps over all files of one writer |
+/// | `record` | `rotation`, `summary` …; absent for one call or data operation |
 /// | `operation` | such as `wrap` |
 /// | `phase` | `intent` or `outcome` |
 /// | `key_id`, `key_version` | name of the key, id of the version |
@@ -13,11 +14,12 @@ import KMSCore
 /// | `success` | only in an outcome |
 /// | `error_code`, `error_message` | of a failure; the message is cut to 512 bytes |
 /// | `accessed_by` | principal, or `unidentified` |
-/// | `request_id` | the caller's own |
+/// | `request_id`, `trace_id` | the caller's own |
 /// | `context_names` | names of the encryption context's pairs |
 /// | `reason` | of a rotation or a change of state |
 /// | `duration_us` | microseconds with three decimals; only in an outcome |
 /// | `cached` | whether no provider was met; only in an outcome |
+/// | `count` | operations that a summary stands for; `duration_us` is their mean |
 struct EventLine: Sendable {
   /// Everything but the sequence number, which the writer gives when it writes.
   let bytes: [UInt8]
@@ -32,7 +34,12 @@ struct EventLine: Sendable {
     line.reserveCapacity(480)
     line += #"{"timestamp":""#.utf8
     line += event.timestamp.rfc3339
-    line += #"","operation":"#.utf8
+    line.append(0x22)
+    if event.recordType != .access {
+      line += #","record":"#.utf8
+      line.append(jsonString: event.recordType.rawValue)
+    }
+    line += #","operation":"#.utf8
     line.append(jsonString: event.operation.rawValue, limit: Self.textLimit)
     line += (event.phase == .intent ? #","phase":"intent""# : #","phase":"outcome""#).utf8
     func put(_ name: String, _ text: String?) {
@@ -54,6 +61,7 @@ struct EventLine: Sendable {
     }
     put(#","accessed_by":"#, event.access.principal ?? AccessRecord.unidentified)
     put(#","request_id":"#, event.access.requestID)
+    put(#","trace_id":"#, event.access.traceID)
     if !event.access.contextNames.isEmpty {
       line += #","context_names":["#.utf8
       for (i, name) in event.access.contextNames.enumerated() {
@@ -71,6 +79,10 @@ struct EventLine: Sendable {
       line.append(0x2E)
       line.append(decimal: nanoseconds % 1000, minimumWidth: 3)
       line += (event.cached ? #","cached":true"# : #","cached":false"#).utf8
+    }
+    if let count = event.count {
+      line += #","count":"#.utf8
+      line.append(decimal: UInt64(max(0, count)))
     }
     line += "}\n".utf8
     bytes = line

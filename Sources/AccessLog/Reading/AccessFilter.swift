@@ -13,6 +13,8 @@ public struct AccessFilter: Sendable, Hashable {
   public var operation: AccessEvent.Operation?
   /// Only what is not daily use of keys: made, taken in, rotated, another state, census, recovery, configuration.
   public var isChange = false
+  /// Also what the log says of itself: heartbeats, files begun, checkpoints.
+  public var includesOwn = false
   /// Intents have no outcome, and fall out when one is asked for.
   public var outcome: Outcome?
   /// From this moment on.
@@ -36,7 +38,8 @@ public struct AccessFilter: Sendable, Hashable {
 
   /// Whether a record passes.
   public func matches(_ record: AccessRecord) -> Bool {
-    (key == nil || record.keyID == key)
+    (includesOwn || !record.type.isOwn)
+      && (key == nil || record.keyID == key)
       && (principal == nil || record.accessedBy == principal)
       && (operation == nil || record.operation == operation)
       && (!isChange || !record.operation.isDailyUse)

@@ -24,6 +24,7 @@ enum Schema {
     ("access-log.keep", .value),
     ("access-log.durability", .value),
     ("access-log.deadline", .value),
+    ("access-log.require-principal", .value),
   ]
 
   static func leaf(_ path: String) -> Kind? {

@@ -117,7 +117,7 @@ public struct SuiteConfiguration: Sendable {
   }
 
   private static func accessLog(_ settings: Settings, folder: FilePath) throws -> AccessLogSettings {
-    try AccessLogSettings(
+    var log = try AccessLogSettings(
       directory: folder.pushing(FilePath(settings.text("access-log.path") ?? "log")),
       rotateAt: settings.bytes("access-log.rotate-at") ?? 100 << 20,
       keep: settings.duration("access-log.keep") ?? .seconds(365 * 86_400),
@@ -125,5 +125,7 @@ public struct SuiteConfiguration: Sendable {
         ["written": .written, "synced": .synced][$0]
       } ?? .written,
       deadline: settings.duration("access-log.deadline") ?? .seconds(2))
+    log.requiresPrincipal = try settings.flag("access-log.require-principal") ?? false
+    return log
   }
 }
