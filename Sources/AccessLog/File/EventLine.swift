@@ -23,21 +23,33 @@ import KMSCore
 struct EventLine: Sendable {
   /// Everything but the sequence number, which the writer gives when it writes.
   let bytes: [UInt8]
+  /// A checkpoint is no record.
+  let isNumbered: Bool
+  /// The writer whose log it belongs to, and none that comes after; nil: whichever writes it.
+  var origin: String? = nil
 
   /// Longest text in a line, in bytes of UTF-8 before escaping.
   static let textLimit = 512
   // `{"timestamp":"` and 30 bytes and `"`
   private static let sequencePosition = 45
 
-  init(_ event: AccessEvent) {
+  init(_ event: AccessEvent) { self.init(event, type: event.recordType) }
+
+  init(unnumbered bytes: [UInt8]) {
+    self.bytes = bytes
+    isNumbered = false
+  }
+
+  /// - Parameter fields: names that need no escaping, and texts that are not cut.
+  init(_ event: AccessEvent, type: AccessEvent.RecordType, fields: [(String, String)] = []) {
     var line: [UInt8] = []
     line.reserveCapacity(480)
     line += #"{"timestamp":""#.utf8
     line += event.timestamp.rfc3339
     line.append(0x22)
-    if event.recordType != .access {
+    if type != .access {
       line += #","record":"#.utf8
-      line.append(jsonString: event.recordType.rawValue)
+      line.append(jsonString: type.rawValue)
     }
     line += #","operation":"#.utf8
     line.append(jsonString: event.operation.rawValue, limit: Self.textLimit)
@@ -84,12 +96,21 @@ struct EventLine: Sendable {
       line += #","count":"#.utf8
       line.append(decimal: UInt64(max(0, count)))
     }
+    for (name, text) in fields {
+      line += ",\"\(name)\":".utf8
+      line.append(jsonString: text)
+    }
     line += "}\n".utf8
     bytes = line
+    isNumbered = true
   }
 
   /// Appends the whole line to `output`.
   func write(sequence: UInt64, to output: inout [UInt8]) {
+    guard isNumbered else {
+      output += bytes
+      return
+    }
     output += bytes[..<Self.sequencePosition]
     output += #","sequence":"#.utf8
     output.append(decimal: sequence)

@@ -7,7 +7,7 @@ public import KMSCore
 /// intent before, and do nothing when that fails.
 ///
 /// It has every capability; one that the provider inside lacks fails with ``KMSError/Code/notSupported``.
-public struct AccessLoggedProvider: KMSProvider, KeyRewrapping, KeyImporting, KeyAdopting, DirectEncrypting {
+public struct AccessLoggedProvider: KMSProvider, KeyRewrapping, KeyImporting, KeyAdopting, DirectEncrypting, Signing {
   public let identity: ProviderIdentity
   private let base: any KMSProvider
   private let reporter: any AccessReporter
@@ -180,6 +180,30 @@ public struct AccessLoggedProvider: KMSProvider, KeyRewrapping, KeyImporting, Ke
     } catch { throw await call.failed(error) }
     try await call.succeeded()
     return plaintext
+  }
+
+  public func signingKey(named name: KeyName) async throws -> SigningKey? {
+    let base = base
+    return try await call(.listVersions, key: name, reason: "signing key").run {
+      guard let base = base as? any Signing else { throw Self.missing("sign") }
+      return try await base.signingKey(named: name)
+    }
+  }
+
+  public func createSigningKey(named name: KeyName) async throws -> SigningKey {
+    let base = base
+    return try await call(.createVersion, key: name, reason: "signing key").announced().run {
+      guard let base = base as? any Signing else { throw Self.missing("sign") }
+      return try await base.createSigningKey(named: name)
+    }
+  }
+
+  public func sign(_ message: [UInt8], with id: KeyVersionID) async throws -> [UInt8] {
+    let base = base
+    return try await call(.sign, key: key, version: id).run {
+      guard let base = base as? any Signing else { throw Self.missing("sign") }
+      return try await base.sign(message, with: id)
+    }
   }
 
   // MARK: -

@@ -25,12 +25,13 @@ public struct AccessFilter: Sendable, Hashable {
   /// Nil leaves a property open.
   public init(
     key: String? = nil, principal: String? = nil, operation: AccessEvent.Operation? = nil, isChange: Bool = false,
-    outcome: Outcome? = nil, since: Timestamp? = nil, until: Timestamp? = nil
+    includesOwn: Bool = false, outcome: Outcome? = nil, since: Timestamp? = nil, until: Timestamp? = nil
   ) {
     self.key = key
     self.principal = principal
     self.operation = operation
     self.isChange = isChange
+    self.includesOwn = includesOwn
     self.outcome = outcome
     self.since = since
     self.until = until
@@ -51,7 +52,7 @@ public struct AccessFilter: Sendable, Hashable {
 
 extension AccessEvent.Operation {
   private static let dailyUse: Set<Self> = [
-    .wrap, .unwrap, .rewrap, .listVersions, .directEncrypt, .directDecrypt, .health, .close, .encrypt, .decrypt,
+    .wrap, .unwrap, .rewrap, .listVersions, .directEncrypt, .directDecrypt, .sign, .health, .close, .encrypt, .decrypt,
     Self(rawValue: "list-adoptable"), Self(rawValue: "reencrypt"),
   ]
 

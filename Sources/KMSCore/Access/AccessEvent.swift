@@ -28,6 +28,8 @@ public struct AccessEvent: Sendable, Hashable {
     public static let directEncrypt = Self(rawValue: "direct-encrypt")
     /// A provider decrypted data itself.
     public static let directDecrypt = Self(rawValue: "direct-decrypt")
+    /// A provider signed.
+    public static let sign = Self(rawValue: "sign")
     /// A provider was asked for its health.
     public static let health = Self(rawValue: "health")
     /// A provider was closed.

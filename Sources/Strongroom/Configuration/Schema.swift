@@ -25,6 +25,9 @@ enum Schema {
     ("access-log.durability", .value),
     ("access-log.deadline", .value),
     ("access-log.require-principal", .value),
+    ("access-log.rotate-after", .value),
+    ("access-log.signing-key", .value),
+    ("access-log.signing-provider", .value),
   ]
 
   static func leaf(_ path: String) -> Kind? {
