@@ -151,7 +151,7 @@ let package = Package(
         .product(name: "ServiceContextModule", package: "swift-service-context"),
       ]),
     .executableTarget(
-      name: "AccessLogWriter", dependencies: ["AccessLog", "KMSCore", system], path: "Tests/AccessLogWriter",
+      name: "AccessLogWriter", dependencies: ["AccessLog", "InMemoryProvider", "KMSCore", system], path: "Tests/AccessLogWriter",
       swiftSettings: strict),
     tests("DurableFilesTests", ["DurableFiles", "KMSCore", system]),
     tests("StrongroomTests", ["Strongroom", "InMemoryProvider", "KMSTesting", "TestSupport", system]),

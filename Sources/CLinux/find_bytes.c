@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-#include "find_bytes.h"
+#include "linux_calls.h"
 #include <string.h>
 
 int linux_contains(const void *bytes, size_t size, const void *text, size_t text_size) {

@@ -19,9 +19,11 @@ extension DataAtRestManager {
     let signer = configuration.logSigning.flatMap { signing in
       providers.first { $0.identity.name == signing.provider }.map { LogSigner($0, key: signing.key) }
     }
+    let log = try AccessLogFile(configuration.accessLog, signer: signer)
     return try DataAtRestManager(
       providers: providers, newKeysIn: configuration.provider, configuration: configuration.dataAtRest,
-      reporter: AccessLogFile(configuration.accessLog, signer: signer), logFolder: configuration.accessLog.directory)
+      reporter: configuration.summarisesDataOperations ? SummarisingReporter(log) : log,
+      logFolder: configuration.accessLog.directory)
   }
 }
 

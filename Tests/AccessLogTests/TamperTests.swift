@@ -12,7 +12,7 @@ import Testing
   private func make(_ folder: FilePath) async throws -> TestSigner {
     let test = try await TestSigner()
     try await writeLog(folder, test, events: 20)
-    try await writeLog(folder, test, events: 2600, rotateAt: 40_000)
+    try await writeLog(folder, test, events: 1300, rotateAt: 40_000)
     try await writeLog(folder, test, events: 20)
     return test
   }
@@ -209,10 +209,10 @@ import Testing
       let original = folder.appending("original")
       let test = try await TestSigner()
       try await writeLog(original, test, events: 15)
-      try await writeLog(original, test, events: 1100, rotateAt: 40_000)
+      try await writeLog(original, test, events: 300, rotateAt: 40_000)
       try compress(logFiles(original)[2])  // a packed one is changed like the others
       try await writeLog(original, test, events: 15)
-      for round in 0..<60 {
+      for round in 0..<25 {
         let copy = folder.appending("copy")
         try FileManager.default.copyItem(atPath: original.string, toPath: copy.string)
         let names = try files(in: copy)

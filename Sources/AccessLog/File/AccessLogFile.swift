@@ -49,6 +49,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
   private let signer: LogSigner?
   private let isSigning = Atomic(false)
   private let upkeep: LogUpkeep
+  private let copies = Mutex<[LogCopy]>([])  // set once, when it can be named
   private let writing = DispatchQueue(label: "access-log")
   private let watching = DispatchQueue(label: "access-log-deadline")
 
@@ -60,6 +61,13 @@ public final class AccessLogFile: AccessReporter, Sendable {
   public convenience init(_ settings: AccessLogSettings, signer: LogSigner? = nil) throws {
     try settings.validate()
     self.init(settings, try LineWriter(settings, sealedBy: signer?.keyName), signer)
+    copies.withLock { copies in
+      copies = settings.copies.map { target in
+        LogCopy(target) { [weak self] count, name in
+          Task { [weak self] in try? await self?.enqueue([.copiesLost(count, name)]) }  // told again with the next
+        }
+      }
+    }
     upkeep.begin()
     if signer != nil { beat() }
   }
@@ -99,6 +107,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
   public func close() async {
     await seal()
     await upkeep.finish()
+    for copy in copies.withLock({ $0 }) { await copy.finish() }
     try? await enqueue([], then: .close)  // without a line it can only be late, or closed already
     _ = writer.withLockIfAvailable { $0.close() }  // held by a stalled write: closed when the log goes
   }
@@ -176,6 +185,10 @@ public final class AccessLogFile: AccessReporter, Sendable {
         let result = Result { () throws(KMSError) in try Self.write(batch, by: &writer, now: start) }
         let isDue = signer != nil && !isSigning.load(ordering: .relaxed)
         let checkpoint = isDue ? writer.dueForCheckpoint(after: Self.wanted(batch)) : nil
+        if !settings.copies.isEmpty {
+          copies.withLock { for copy in $0 { copy.offer(writer.forCopies) } }
+          writer.forCopies = []
+        }
         defer { writer.finished = [] }
         return (result, checkpoint, writer.finished)
       }

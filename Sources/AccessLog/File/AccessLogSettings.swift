@@ -23,6 +23,8 @@ public struct AccessLogSettings: Sendable, Hashable {
   public var durability: Durability
   /// How long a caller waits at most for its event to be taken.
   public var deadline: Duration
+  /// Where copies of the lines go, besides.
+  public var copies: [LogCopyTarget] = []
   /// Whether operations that name no principal are refused.
   public var requiresPrincipal = false
 

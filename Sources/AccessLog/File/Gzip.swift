@@ -4,7 +4,8 @@ import Glibc
 import KMSCore
 import SystemPackage
 
-/// Reads a file in chunks; one whose name ends in `.gz` is unpacked (RFC 1952).
+/// Reads a file in chunks; one whose name ends in `.gz` is unpacked (RFC 1952). A file that was compressed since it
+/// was found is read as such.
 @safe
 final class ChunkSource {
   private let file: FileDescriptor
@@ -17,8 +18,18 @@ final class ChunkSource {
   static let chunk = 1 << 18
 
   init(_ path: FilePath) throws {
+    var path = path
+    do {
+      file = try FileDescriptor.open(path, .readOnly, options: .closeOnExec)
+    } catch let error as Errno {
+      let packed = FilePath(path.string + ".gz")
+      guard error == .noSuchFileOrDirectory,
+        let file = try? FileDescriptor.open(packed, .readOnly, options: .closeOnExec)
+      else { throw FileFailure.error("read", path, error) }
+      self.file = file
+      path = packed
+    }
     self.path = path
-    file = try FileFailure.mapping("read", path) { try FileDescriptor.open(path, .readOnly, options: .closeOnExec) }
     guard path.extension == "gz" else { return }
     let stream = UnsafeMutablePointer<z_stream>.allocate(capacity: 1)
     unsafe stream.initialize(to: z_stream())

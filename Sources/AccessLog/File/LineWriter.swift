@@ -25,6 +25,8 @@ struct LineWriter: ~Copyable {
   private var hasher = TreeHasher()
   /// Files that will not be written any more; for whoever tidies up.
   var finished: [FilePath] = []
+  /// What was written since it was last taken, where copies are wanted.
+  var forCopies: [UInt8] = []
 
   init(_ settings: AccessLogSettings, sealedBy keyName: String? = nil) throws {
     self.settings = settings
@@ -67,6 +69,7 @@ struct LineWriter: ~Copyable {
     }
     size += Int64(buffer.count)
     take(upTo: buffer.count)
+    if !settings.copies.isEmpty { forCopies += buffer }
   }
 
   /// Counts the whole lines that are in the file now, and hashes them.

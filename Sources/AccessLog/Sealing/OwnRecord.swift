@@ -24,6 +24,14 @@ extension EventLine {
     EventLine(AccessEvent(.init(rawValue: "log-heartbeat"), access: own), type: .heartbeat)
   }
 
+  /// A target of copies lost lines; they are in the log.
+  static func copiesLost(_ count: Int, _ target: String) -> EventLine {
+    EventLine(
+      AccessEvent(
+        .init(rawValue: "log-copy"), access: own, errorCode: .accessLogUnavailable,
+        errorMessage: "\(target) did not take \(count) lines"), type: .copy)
+  }
+
   /// The last record of a writer, before its last checkpoint.
   ///
   /// - Parameter torn: what a crash had left of a line, when the log is ended by another process.

@@ -1,3 +1,4 @@
+internal import AccessLog
 public import KMSCore
 
 /// Keys that sign the access log.

@@ -63,8 +63,11 @@ public struct AccessEvent: Sendable, Hashable {
     /// The log ended: closed, or after a crash closed by another.
     public static let end = Self(rawValue: "end")
 
+    /// A target of copies of the log lost lines.
+    public static let copy = Self(rawValue: "copy")
+
     /// What the log says of itself, and no use of a key by anybody.
-    public var isOwn: Bool { [.heartbeat, .file, .checkpoint, .end].contains(self) }
+    public var isOwn: Bool { [.heartbeat, .file, .checkpoint, .end, .copy].contains(self) }
   }
 
   /// Where in an operation the event stands.

@@ -1,5 +1,4 @@
 internal import CP11Kit
-package import KMSCore
 
 extension AttributeType {
   package static let ecParameters = Self(rawValue: CKA_EC_PARAMS)

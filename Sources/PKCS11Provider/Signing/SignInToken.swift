@@ -29,14 +29,20 @@ extension PKCS11Provider: Signing {
           try? session.destroy(pair.privateKey)
           try? session.destroy(pair.publicKey)
         }
+        let values: [[UInt8]?]
+        let made: SigningKey?
         do throws(CallFailure) {
-          try SigningTemplates.check(session.attributes(of: pair.privateKey, SigningTemplates.readBack), name)
-          guard let key = try session.publicHalf(of: id, named: name) else { throw SigningTemplates.noPoint(name) }
-          return .success(key)
-        } catch let failure as CallFailure {
+          values = try session.attributes(of: pair.privateKey, SigningTemplates.readBack)
+          made = try session.publicHalf(of: id, named: name)
+        } catch {
           destroy()
-          throw failure
-        } catch let error as KMSError {
+          throw error
+        }
+        do throws(KMSError) {
+          try SigningTemplates.check(values, name)
+          guard let made else { throw SigningTemplates.noPoint(name) }
+          return .success(made)
+        } catch {
           destroy()
           return .failure(error)
         }

@@ -26,6 +26,8 @@ enum Schema {
     ("access-log.deadline", .value),
     ("access-log.require-principal", .value),
     ("access-log.rotate-after", .value),
+    ("access-log.data-operations", .value),
+    ("access-log.copies", .list),
     ("access-log.signing-key", .value),
     ("access-log.signing-provider", .value),
   ]

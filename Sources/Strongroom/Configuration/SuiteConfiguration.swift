@@ -16,6 +16,8 @@ public struct SuiteConfiguration: Sendable {
   public let dataAtRest: DataAtRestConfig
   /// Where and how the log is kept.
   public let accessLog: AccessLogSettings
+  /// Whether data operations that went well are summed up, one record a second, instead of logged each.
+  public let summarisesDataOperations: Bool
   /// Which key signs the log's checkpoints; nil: none, and then nobody sees that the log was changed.
   public let logSigning: LogSigningSettings?
 
@@ -68,12 +70,13 @@ public struct SuiteConfiguration: Sendable {
   public func with(provider: String) throws -> SuiteConfiguration {
     try SuiteConfiguration(
       origin: origin, provider: provider, providers: providers, dataAtRest: dataAtRest, accessLog: accessLog,
-      logSigning: logSigning)
+      logSigning: logSigning, summarisesDataOperations: summarisesDataOperations)
   }
 
   private init(
     origin: String, provider: String, providers: [ProviderSettings], dataAtRest: DataAtRestConfig,
-    accessLog: AccessLogSettings, logSigning: LogSigningSettings?
+    accessLog: AccessLogSettings, logSigning: LogSigningSettings?,
+    summarisesDataOperations: Bool
   ) throws {
     guard providers.contains(where: { $0.name == provider }) else {
       throw KMSError(
@@ -86,6 +89,7 @@ public struct SuiteConfiguration: Sendable {
     self.dataAtRest = dataAtRest
     self.accessLog = accessLog
     self.logSigning = logSigning
+    self.summarisesDataOperations = summarisesDataOperations
   }
 
   init(settings: Settings, folder: FilePath, places: Places, origin: String) throws {
@@ -115,7 +119,10 @@ public struct SuiteConfiguration: Sendable {
       try self.init(
         origin: origin, provider: provider, providers: providers, dataAtRest: dataAtRest,
         accessLog: Self.accessLog(settings, folder: folder),
-        logSigning: Self.logSigning(settings, providers.map(\.name), provider))
+        logSigning: Self.logSigning(settings, providers.map(\.name), provider),
+        summarisesDataOperations: settings.converted("access-log.data-operations", "each or summary") {
+          ["each": false, "summary": true][$0]
+        } ?? false)
     } catch let error as KMSError {
       throw settings.placed(error)
     }
@@ -131,6 +138,7 @@ public struct SuiteConfiguration: Sendable {
       } ?? .written,
       deadline: settings.duration("access-log.deadline") ?? .seconds(2))
     log.rotateAfter = try settings.duration("access-log.rotate-after") ?? .seconds(86_400)
+    log.copies = try (settings.list("access-log.copies") ?? []).map { try LogCopyTarget(parsing: $0) }
     log.requiresPrincipal = try settings.flag("access-log.require-principal") ?? false
     return log
   }

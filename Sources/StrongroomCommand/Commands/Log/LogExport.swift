@@ -1,5 +1,5 @@
-import ArgumentParser
-import Strongroom
+public import ArgumentParser
+public import Strongroom
 
 struct LogExport: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
