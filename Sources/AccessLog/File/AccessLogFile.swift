@@ -13,7 +13,8 @@ public final class AccessLogFile: AccessReporter, Sendable {
   private struct Waiter {
     let lines: [EventLine]
     let wish: Wish
-    let continuation: CheckedContinuation<Void, any Error>
+    /// Nil: nobody waits.
+    let continuation: CheckedContinuation<Void, any Error>?
     let expires: UInt64
   }
 
@@ -200,7 +201,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
         defer { state.inFlight = [] }
         return state.inFlight  // without those whose deadline has passed
       }
-      for waiter in waiting { waiter.continuation.resume(with: result.mapError { $0 as any Error }) }
+      for waiter in waiting { waiter.continuation?.resume(with: result.mapError { $0 as any Error }) }
       if isSlow { break }
     }
     isBriefly.store(false, ordering: .relaxed)
@@ -208,6 +209,8 @@ public final class AccessLogFile: AccessReporter, Sendable {
   }
 
   private static func write(_ batch: [Waiter], by writer: inout LineWriter, now: UInt64) throws(KMSError) {
+    // A log that was sealed has nothing to show life of.
+    if !writer.isOpen, batch.count == 1, case .checkpoint = batch[0].wish { return }
     try writer.write(batch.flatMap(\.lines), now: now)
     for case .end(let mailbox) in batch.map(\.wish) {
       let ended = try writer.end("closed")
@@ -253,7 +256,16 @@ public final class AccessLogFile: AccessReporter, Sendable {
   private func beat() {
     watching.asyncAfter(deadline: .now() + Self.heartbeat) { [weak self] in
       guard let self else { return }
-      Task { try? await self.enqueue([.heartbeat()], then: .checkpoint) }  // a log that takes none shows it
+      // By no task: it must not wait for the others of a busy process. A log that does not take it shows that.
+      let waiter = Waiter(
+        lines: [.heartbeat()], wish: .checkpoint, continuation: nil, expires: monotonicNanoseconds() + deadline)
+      let mustWrite = state.withLock { state in
+        guard !state.isClosed else { return false }
+        state.pending.append(waiter)
+        defer { state.isWriting = true }
+        return !state.isWriting
+      }
+      if mustWrite { writing.async { self.drain() } }
       beat()
     }
   }
@@ -292,6 +304,6 @@ public final class AccessLogFile: AccessReporter, Sendable {
     let error = KMSError(
       .accessLogUnavailable, "the access log took no event within its deadline",
       advice: "Look whether its disk is full or stalled; calls go on as soon as it can be written.")
-    for waiter in late { waiter.continuation.resume(throwing: error) }
+    for waiter in late { waiter.continuation?.resume(throwing: error) }
   }
 }

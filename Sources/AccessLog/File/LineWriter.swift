@@ -87,6 +87,8 @@ struct LineWriter: ~Copyable {
     }
   }
 
+  var isOpen: Bool { file != nil }
+
   mutating func close() {
     try? file?.close()
     file = nil

@@ -8,12 +8,17 @@ public struct LogVerifier: Sendable {
   private let directory: FilePath
   private let keys: [LogVerifierKey]
   private let now: Timestamp
+  private let patience: Duration
 
   /// - Parameters:
   ///   - directory: folder of the log, or a copy of it.
   ///   - keys: of which one must have signed each checkpoint.
   ///   - now: when the folder was copied: a log whose last record is just older may still be written.
-  public init(directory: FilePath, keys: [LogVerifierKey], now: Timestamp = .now()) {
+  ///   - patience: how late a heartbeat or checkpoint, which come every minute, may be; a busy machine is late.
+  public init(
+    directory: FilePath, keys: [LogVerifierKey], now: Timestamp = .now(), patience: Duration = .seconds(150)
+  ) {
+    self.patience = patience
     self.directory = directory
     self.keys = keys
     self.now = now
@@ -77,7 +82,7 @@ public struct LogVerifier: Sendable {
   private func check(
     _ log: WriterFiles, _ index: [String: TreeHash], _ removed: [RemovedFile], _ result: inout LogVerification
   ) {
-    var writer = WriterCheck(origin: log.origin, keys: keys)
+    var writer = WriterCheck(origin: log.origin, keys: keys, patience: patience)
     let gone = Self.removedUpTo(removed)
     for (name, introduction) in log.files {
       do {

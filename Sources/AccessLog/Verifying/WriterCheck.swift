@@ -23,12 +23,12 @@ struct WriterCheck: ~Copyable {
   private var deleted: UInt64 = 0
   private var isOverdue = false
 
-  /// Heartbeats and checkpoints come every minute; a busy machine may be late.
-  static let patience = Duration.seconds(150)
+  private let patience: Duration
 
-  init(origin: String, keys: [LogVerifierKey]) {
+  init(origin: String, keys: [LogVerifierKey], patience: Duration) {
     self.origin = origin
     self.keys = keys
+    self.patience = patience
   }
 
   private var next: UInt64 { base.size + UInt64(pending.count) + 1 }
@@ -107,7 +107,7 @@ struct WriterCheck: ~Copyable {
     if hasEnded {
       result.add(.outOfPlace, file, line: number, head.sequence...head.sequence, "a record after the log's end")
     }
-    if let last, head.timestamp > last.head.timestamp.advanced(by: Self.patience) {
+    if let last, head.timestamp > last.head.timestamp.advanced(by: patience) {
       result.add(
         .silence, file, line: number, head.sequence...head.sequence,
         "nothing was logged from \(last.head.timestamp) to \(head.timestamp), not even heartbeats")
@@ -144,7 +144,7 @@ struct WriterCheck: ~Copyable {
   private mutating func checkAge(_ head: RecordHead, _ number: Int, _ result: inout LogVerification) {
     let since = lastSigned ?? head.timestamp
     if lastSigned == nil { lastSigned = head.timestamp }
-    guard !isOverdue, head.timestamp > since.advanced(by: Self.patience) else { return }
+    guard !isOverdue, head.timestamp > since.advanced(by: patience) else { return }
     isOverdue = true
     result.add(
       .missingCheckpoint, file, line: number, base.size + 1...head.sequence,
@@ -202,7 +202,7 @@ struct WriterCheck: ~Copyable {
       result.add(
         .missingCheckpoint, file, base.size + 1...tail,
         "the log has its last record, and no checkpoint over it")
-    } else if let last, last.head.timestamp.advanced(by: Self.patience) > now {
+    } else if let last, last.head.timestamp.advanced(by: patience) > now {
       result.open += 1
     } else {
       result.add(
