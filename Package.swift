@@ -54,25 +54,26 @@ let package = Package(
     // C, as it is
     .systemLibrary(name: "CP11Kit", pkgConfig: "p11-kit-1", providers: [.apt(["libp11-kit-dev"])]),
     .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CGFShare", pkgConfig: "libgfshare", providers: [.apt(["libgfshare-dev"])]),
 
     // What everything speaks
-    library("KMSCore", []),
+    library("KMSCore", [.product(name: "ServiceContextModule", package: "swift-service-context")]),
     .target(name: "CLinux"),
     library("DurableFiles", ["KMSCore", "CLinux", system]),
     library("CryptoPrimitives", ["KMSCore", "COpenSSL"]),
 
     // Providers
     library("PKCS11", ["KMSCore", "CP11Kit"]),
-    library("PKCS11Provider", ["KMSCore", "PKCS11", "CP11Kit"]),
+    library("PKCS11Provider", ["KMSCore", "PKCS11", "CP11Kit", "CryptoPrimitives"]),
     library("OpenSSLProvider", ["KMSCore", "SoftwareKeys", "CryptoPrimitives", "COpenSSL", "DurableFiles", system]),
     library("SoftwareKeys", ["KMSCore", "CryptoPrimitives"]),
-    library("InMemoryProvider", ["KMSCore", "SoftwareKeys"]),
+    library("InMemoryProvider", ["KMSCore", "SoftwareKeys", "CryptoPrimitives"]),
     library("PublicKeyProvider", ["KMSCore", "CryptoPrimitives", "DurableFiles", system]),
 
     // The middle: knows providers only as `any KMSProvider`
     library("Envelope", ["KMSCore", "CryptoPrimitives", system]),
-    library("AccessLog", ["KMSCore", "DurableFiles", system]),
+    library("AccessLog", ["KMSCore", "DurableFiles", "CryptoPrimitives", "CLinux", "CZlib", system]),
     library("DataAtRest", ["KMSCore", "Envelope", "AccessLog", "CryptoPrimitives", "DurableFiles", system]),
 
     // Tables that hold envelopes, for bulk operations
@@ -143,9 +144,14 @@ let package = Package(
     tests("InteropTests", ["Envelope", "CryptoPrimitives", "KMSCore", "OpenSSLProvider", "TestSupport", system]),
     tests("CryptoPrimitivesTests", ["CryptoPrimitives", "KMSCore", "PKCS11Provider", "TestSupport"]),
     tests("EnvelopeTests", ["Envelope", "CryptoPrimitives", "KMSCore", system]),
-    tests("AccessLogTests", ["AccessLog", "AccessLogWriter", "KMSCore", system]),
+    tests(
+      "AccessLogTests",
+      [
+        "AccessLog", "AccessLogWriter", "CryptoPrimitives", "InMemoryProvider", "KMSCore", system,
+        .product(name: "ServiceContextModule", package: "swift-service-context"),
+      ]),
     .executableTarget(
-      name: "AccessLogWriter", dependencies: ["AccessLog", "KMSCore", system], path: "Tests/AccessLogWriter",
+      name: "AccessLogWriter", dependencies: ["AccessLog", "InMemoryProvider", "KMSCore", system], path: "Tests/AccessLogWriter",
       swiftSettings: strict),
     tests("DurableFilesTests", ["DurableFiles", "KMSCore", system]),
     tests("StrongroomTests", ["Strongroom", "InMemoryProvider", "KMSTesting", "TestSupport", system]),

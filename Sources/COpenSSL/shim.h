@@ -156,3 +156,56 @@ static inline int strongroom_public_key_is_sound(EVP_PKEY *key) {
     EVP_PKEY_CTX_free(context);
     return sound;
 }
+
+/* ECDSA on P-256 with SHA-256. */
+static inline EVP_PKEY *strongroom_if_p256(EVP_PKEY *key) {
+    char group[32] = {0};
+    if (key == NULL) return NULL;
+    if (EVP_PKEY_is_a(key, "EC") != 1 ||
+        EVP_PKEY_get_utf8_string_param(key, OSSL_PKEY_PARAM_GROUP_NAME, group, sizeof group, NULL) != 1 ||
+        OBJ_sn2nid(group) != NID_X9_62_prime256v1) {
+        EVP_PKEY_free(key);
+        return NULL;
+    }
+    return key;
+}
+static inline EVP_PKEY *strongroom_p256_make(void) { return EVP_EC_gen("P-256"); }
+static inline EVP_PKEY *strongroom_p256_public_key(const unsigned char *der, size_t size) {
+    const unsigned char *at = der;
+    EVP_PKEY *key = d2i_PUBKEY(NULL, &at, (long)size);
+    if (key != NULL && at != der + size) {
+        EVP_PKEY_free(key);
+        return NULL;
+    }
+    return strongroom_if_p256(key);
+}
+static inline EVP_PKEY *strongroom_p256_private_key(const unsigned char *der, size_t size) {
+    const unsigned char *at = der;
+    return strongroom_if_p256(d2i_AutoPrivateKey(NULL, &at, (long)size));
+}
+/* Bytes written; 0 when it does not fit or fails. */
+static inline long strongroom_p256_pkcs8(const EVP_PKEY *key, unsigned char *output, size_t room) {
+    PKCS8_PRIV_KEY_INFO *info = EVP_PKEY2PKCS8(key);
+    int size = info == NULL ? 0 : i2d_PKCS8_PRIV_KEY_INFO(info, NULL);
+    unsigned char *at = output;
+    if (size > 0 && (size_t)size <= room) i2d_PKCS8_PRIV_KEY_INFO(info, &at);
+    else size = 0;
+    PKCS8_PRIV_KEY_INFO_free(info); /* wipes it */
+    return size;
+}
+static inline int strongroom_ecdsa_sign(EVP_PKEY *key, const unsigned char *message, size_t size,
+                                        unsigned char *signature, size_t *signature_size) {
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    int done = context != NULL && EVP_DigestSignInit_ex(context, NULL, "SHA256", NULL, NULL, key, NULL) == 1 &&
+               EVP_DigestSign(context, signature, signature_size, message, size) == 1;
+    EVP_MD_CTX_free(context);
+    return done;
+}
+static inline int strongroom_ecdsa_verify(EVP_PKEY *key, const unsigned char *message, size_t size,
+                                          const unsigned char *signature, size_t signature_size) {
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    int good = context != NULL && EVP_DigestVerifyInit_ex(context, NULL, "SHA256", NULL, NULL, key, NULL) == 1 &&
+               EVP_DigestVerify(context, signature, signature_size, message, size) == 1;
+    EVP_MD_CTX_free(context);
+    return good;
+}

@@ -1,9 +1,10 @@
+internal import CryptoPrimitives
 public import KMSCore
 internal import SoftwareKeys
 internal import Synchronization
 
 /// Keys in this process' memory: for unit tests, and the contract of ``KMSProvider`` in its plainest form.
-public final class InMemoryProvider: KMSProvider, KeyImporting, DirectEncrypting {
+public final class InMemoryProvider: KMSProvider, KeyImporting, DirectEncrypting, Signing {
   public let identity: ProviderIdentity
   private let store = Mutex(KeyTable())
   private let closed = Atomic(false)
@@ -67,6 +68,23 @@ public final class InMemoryProvider: KMSProvider, KeyImporting, DirectEncrypting
     try begin("direct-decrypt")
     let entry = try entry(id, for: [.encrypt], allowing: \.unwraps, "direct-decrypt")
     return try SoftwareKeys.decrypt(ciphertext, aad: aad, kek: entry.kek)
+  }
+
+  public func signingKey(named name: KeyName) async throws -> SigningKey? {
+    try begin("find-signing-key")
+    return store.withLock { $0.signer(named: name)?.signingKey }
+  }
+
+  public func createSigningKey(named name: KeyName) async throws -> SigningKey {
+    try begin("create-signing-key")
+    let signer = KeyTable.Signer(id: .make(), name: name, key: try .make())
+    store.withLock { $0.insert(signer) }
+    return signer.signingKey
+  }
+
+  public func sign(_ message: [UInt8], with id: KeyVersionID) async throws -> [UInt8] {
+    try begin("sign")
+    return try store.withLock { try $0.signer(id, provider: identity.name) }.key.sign(message)
   }
 
   public func health() async -> ProviderHealth {

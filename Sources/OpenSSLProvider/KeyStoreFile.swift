@@ -45,7 +45,7 @@ struct KeyStoreFile: Sendable {
     try withFileLock(FilePath(path.string + ".lock")) {
       var snapshot = try known.flatMap { try hasChanged(since: $0) ? nil : $0 } ?? load()
       let result = try change(&snapshot.table)
-      let der = try PKCS12Writer.encode(snapshot.table.all, passphrase: passphrase.read())
+      let der = try PKCS12Writer.encode(snapshot.table, passphrase: passphrase.read())
       let file = try AtomicFile(path, replacing: true)
       try file.write(der)
       try file.commit()

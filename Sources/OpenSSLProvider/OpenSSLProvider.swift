@@ -27,7 +27,7 @@ public struct OpenSSLConfiguration: Sendable {
 ///
 /// The KEKs are in the process while it runs. Opening takes some tenths of a second (600,000 iterations of PBKDF2,
 /// twice), and happens at first use and after another process has changed the store.
-public final class OpenSSLProvider: KMSProvider, KeyImporting, DirectEncrypting {
+public final class OpenSSLProvider: KMSProvider, KeyImporting, DirectEncrypting, Signing {
   public let identity: ProviderIdentity
   private let file: KeyStoreFile
 
@@ -83,6 +83,20 @@ public final class OpenSSLProvider: KMSProvider, KeyImporting, DirectEncrypting 
   {
     try SoftwareKeys.decrypt(
       ciphertext, aad: aad, kek: entry(id, for: [.encrypt], allowing: \.unwraps, "direct-decrypt").kek)
+  }
+
+  public func signingKey(named name: KeyName) async throws -> SigningKey? {
+    try reading("find-signing-key") { $0.signer(named: name)?.signingKey }
+  }
+
+  public func createSigningKey(named name: KeyName) async throws -> SigningKey {
+    let signer = KeyTable.Signer(id: .make(), name: name, key: try .make())
+    try writing("create-signing-key") { $0.insert(signer) }
+    return signer.signingKey
+  }
+
+  public func sign(_ message: [UInt8], with id: KeyVersionID) async throws -> [UInt8] {
+    try reading("sign") { try $0.signer(id, provider: identity.name).key }.sign(message)
   }
 
   public func health() async -> ProviderHealth {

@@ -57,7 +57,11 @@ enum PKCS12Reader {
       for k in 0..<(unsafe strongroom_bags_count(bags)) {
         let bag = unsafe strongroom_bags_at(bags, k)
         guard let bag = unsafe bag else { continue }
-        _ = try table.insert(unsafe entry(bag, path: path, provider: provider))
+        if let signer = try unsafe signer(bag, path: path) {
+          table.insert(signer)
+        } else {
+          _ = try table.insert(unsafe entry(bag, path: path, provider: provider))
+        }
       }
     }
     return table
@@ -85,6 +89,24 @@ enum PKCS12Reader {
     return KeyTable.Entry(
       version: KeyVersion(
         id: version, key: key, purpose: purpose, state: state, enforcement: .suite, provider: provider), kek: kek)
+  }
+
+  /// Nil for a bag that is another kind of key.
+  @unsafe
+  private static func signer(_ bag: OpaquePointer, path: String) throws -> KeyTable.Signer? {
+    let type = unsafe PKCS12_SAFEBAG_get0_bag_type(bag)
+    let signing = PKCS12Format.signingKey  // libcrypto must know our own identifier before it is asked for it
+    guard unsafe PKCS12_SAFEBAG_get_nid(bag) == NID_secretBag, unsafe OBJ_obj2nid(type) == signing else { return nil }
+    guard let value = unsafe PKCS12_SAFEBAG_get0_bag_obj(bag), unsafe value.pointee.type == V_ASN1_OCTET_STRING,
+      let octets = unsafe value.pointee.value.octet_string, let text = unsafe PKCS12_get_friendlyname(bag)
+    else { throw damaged(path, "a signing key in it has no bytes or no name") }
+    defer { unsafe OPENSSL_free_(text) }
+    let secret = SecretBytes(
+      copying: unsafe Span(_unsafeStart: octets.pointee.data, count: Int(octets.pointee.length)))
+    guard let name = try? KeyName(unsafe String(cString: text)), let id = unsafe attribute(bag, NID_localKeyID),
+      let version = try? KeyVersionID(id), let key = try? ECDSAKey(pkcs8: secret)
+    else { throw damaged(path, "a signing key in it has no right name, id or bytes") }
+    return KeyTable.Signer(id: version, name: name, key: key)
   }
 
   @unsafe

@@ -25,16 +25,27 @@ enum PKCS12Format {
   private static let recoveryIdentifier: CInt = unsafe OBJ_create(  // libcrypto copies the strings
     "2.25.216853329663428324447500776032091944588", "strongroomRecovery", "Strongroom recovery key")
 
+  /// A private key on P-256 (PKCS#8, RFC 5958) that signs the access log.
+  static let signingKey: CInt = unsafe OBJ_create(  // libcrypto copies the strings
+    "2.25.280612470915362040118327734925816630147", "strongroomSigning", "Strongroom signing key")
+
   static let stateIdentifier: CInt = unsafe OBJ_create(  // libcrypto copies the strings
     stateAttribute, "strongroomState", "Strongroom key state")
 }
 
 enum PKCS12Writer {
   /// The store as DER. The KEKs in it are encrypted.
-  static func encode(_ entries: [KeyTable.Entry], passphrase: borrowing SecretBytes) throws -> [UInt8] {
+  static func encode(_ table: KeyTable, passphrase: borrowing SecretBytes) throws -> [UInt8] {
     guard let bags = unsafe strongroom_bags_new() else { throw OpenSSLFailure.error("sk_PKCS12_SAFEBAG_new_null") }
     defer { unsafe strongroom_bags_free(bags) }
-    for entry in entries { try unsafe add(entry, to: bags) }
+    for entry in table.all {
+      let version = entry.version
+      try unsafe add(
+        entry.kek, PKCS12Format.bagType(version.purpose), version.key, version.id, version.state, to: bags)
+    }
+    for signer in table.signers {
+      try unsafe add(signer.key.pkcs8(), PKCS12Format.signingKey, signer.name, signer.id, .active, to: bags)
+    }
     let store = try unsafe passphrase.withBytes { bytes throws(any Error) in
       try unsafe bytes.withUnsafeBytes { buffer throws(any Error) in  // for the call only
         let text = unsafe buffer.baseAddress?.assumingMemoryBound(to: CChar.self)
@@ -54,12 +65,14 @@ enum PKCS12Writer {
   }
 
   @unsafe
-  private static func add(_ entry: KeyTable.Entry, to bags: OpaquePointer) throws {
-    let version = entry.version
-    let bag = unsafe entry.kek.withBytes { kek in
-      unsafe kek.withUnsafeBufferPointer {
+  private static func add(
+    _ secret: borrowing SecretBytes, _ type: CInt, _ key: KeyName, _ version: KeyVersionID, _ state: KeyState,
+    to bags: OpaquePointer
+  ) throws {
+    let bag = unsafe secret.withBytes { bytes in
+      unsafe bytes.withUnsafeBufferPointer {
         unsafe PKCS12_SAFEBAG_create_secret(
-          PKCS12Format.bagType(version.purpose), V_ASN1_OCTET_STRING, $0.baseAddress, CInt($0.count))
+          type, V_ASN1_OCTET_STRING, $0.baseAddress, CInt($0.count))
       }
     }
     guard let bag = unsafe bag else { throw OpenSSLFailure.error("PKCS12_SAFEBAG_create_secret") }
@@ -68,9 +81,9 @@ enum PKCS12Writer {
       throw OpenSSLFailure.error("sk_PKCS12_SAFEBAG_push")
     }
     // The bag belongs to the stack from here on.
-    let name = version.key.description
-    var id = version.id.bytes
-    let state = Array(version.state.rawValue.utf8)
+    let name = key.description
+    var id = version.bytes
+    let state = Array(state.rawValue.utf8)
     guard unsafe PKCS12_add_friendlyname_utf8(bag, name, CInt(name.utf8.count)) == 1,
       unsafe PKCS12_add_localkeyid(bag, &id, CInt(id.count)) == 1,
       unsafe PKCS12_add1_attr_by_txt(

@@ -1,3 +1,4 @@
+package import CryptoPrimitives
 package import KMSCore
 
 /// Key versions whose KEKs are in the process, with the rules of states and purposes. A value: whoever holds it
@@ -14,9 +15,44 @@ package struct KeyTable: Sendable {
     }
   }
 
+  /// A key that signs, in the process.
+  package struct Signer: Sendable {
+    package let id: KeyVersionID
+    package let name: KeyName
+    package let key: ECDSAKey
+
+    package init(id: KeyVersionID, name: KeyName, key: ECDSAKey) {
+      self.id = id
+      self.name = name
+      self.key = key
+    }
+
+    package var signingKey: SigningKey { SigningKey(id: id, name: name, publicKey: key.publicKey) }
+  }
+
   private var entries: [KeyVersionID: Entry] = [:]
+  /// Oldest first.
+  package private(set) var signers: [Signer] = []
 
   package init() {}
+
+  /// The newest of the name.
+  package func signer(named name: KeyName) -> Signer? { signers.last { $0.name == name } }
+
+  /// - Throws: ``KMSError/Code/keyNotFound``.
+  package func signer(_ id: KeyVersionID, provider: String) throws -> Signer {
+    guard let signer = signers.last(where: { $0.id == id }) else {
+      throw KMSError(
+        .keyNotFound, "there is no signing key \(id)", advice: "Make one with: strongroom log key --create",
+        provider: provider, operation: "sign")
+    }
+    return signer
+  }
+
+  package mutating func insert(_ signer: Signer) {
+    signers.append(signer)
+    signers.sort { $0.id < $1.id }
+  }
 
   /// Oldest first.
   package var all: [Entry] { entries.values.sorted { $0.version.id < $1.version.id } }

@@ -15,9 +15,14 @@ internal import PublicKeyProvider
 extension DataAtRestManager {
   /// A manager as the configuration says, with its access log. Nothing is opened before it is needed.
   public static func open(_ configuration: SuiteConfiguration) throws -> DataAtRestManager {
-    try DataAtRestManager(
-      providers: configuration.providers.map { try $0.makeProvider() }, newKeysIn: configuration.provider,
-      configuration: configuration.dataAtRest, reporter: AccessLogFile(configuration.accessLog),
+    let providers = try configuration.providers.map { try $0.makeProvider() }
+    let signer = configuration.logSigning.flatMap { signing in
+      providers.first { $0.identity.name == signing.provider }.map { LogSigner($0, key: signing.key) }
+    }
+    let log = try AccessLogFile(configuration.accessLog, signer: signer)
+    return try DataAtRestManager(
+      providers: providers, newKeysIn: configuration.provider, configuration: configuration.dataAtRest,
+      reporter: configuration.summarisesDataOperations ? SummarisingReporter(log) : log,
       logFolder: configuration.accessLog.directory)
   }
 }

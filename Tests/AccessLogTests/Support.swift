@@ -50,6 +50,12 @@ final class Recorder: AccessReporter {
     set { state.withLock { $0.refuse = newValue } }
   }
 
+  private let named = Atomic(false)
+  var requiresPrincipal: Bool {
+    get { named.load(ordering: .relaxed) }
+    set { named.store(newValue, ordering: .relaxed) }
+  }
+
   func report(_ event: AccessEvent) async throws {
     let isRefused = state.withLock { state in
       if !state.refuse.contains(event.phase) { state.events.append(event) }

@@ -8,7 +8,8 @@ struct HelpTests {
     "key activate", "key deactivate",
     "key suspend", "key compromise", "key destroy", "encrypt", "decrypt", "inspect", "rotate", "rewrap", "reencrypt",
     "migrate",
-    "census", "recovery", "recovery create", "recovery drill", "recovery audit", "log", "log show", "report",
+    "census", "recovery", "recovery create", "recovery drill", "recovery audit", "log", "log show",
+    "log follow", "log export", "log verify", "log prove", "log check", "log key", "report",
   ]
   /// Those that explain themselves by their subcommands or by one argument.
   static let withoutExamples: Set = [

@@ -11,10 +11,22 @@ package import SystemPackage
 /// caller that was writing when a quick disk stalled is held as long as the kernel holds it.
 public final class AccessLogFile: AccessReporter, Sendable {
   private struct Waiter {
-    /// None: the log is to be closed.
     let lines: [EventLine]
-    let continuation: CheckedContinuation<Void, any Error>
+    let wish: Wish
+    /// Nil: nobody waits.
+    let continuation: CheckedContinuation<Void, any Error>?
     let expires: UInt64
+  }
+
+  /// What is to be done once its lines are written.
+  private enum Wish {
+    case nothing, checkpoint, close
+    case end(Mailbox)
+  }
+
+  /// For what a writer left behind when it ended.
+  private final class Mailbox: Sendable {
+    let ended = Mutex<EndedLog?>(nil)
   }
 
   private struct State {
@@ -33,15 +45,32 @@ public final class AccessLogFile: AccessReporter, Sendable {
   private let isBriefly = Atomic(false)
   private let deadline: UInt64
   private let isSynced: Bool
+  public let requiresPrincipal: Bool
+  private let settings: AccessLogSettings
+  private let signer: LogSigner?
+  private let isSigning = Atomic(false)
+  private let upkeep: LogUpkeep
+  private let copies = Mutex<[LogCopy]>([])  // set once, when it can be named
   private let writing = DispatchQueue(label: "access-log")
   private let watching = DispatchQueue(label: "access-log-deadline")
 
   /// Makes the folder (0700) where there is none, and in it a new file (0600).
   ///
   /// - Throws: ``KMSError/Code/accessLogUnavailable``, ``KMSError/Code/configurationInvalid``.
-  public convenience init(_ settings: AccessLogSettings) throws {
+  ///
+  /// - Parameter signer: signs checkpoints; nil leaves the log without.
+  public convenience init(_ settings: AccessLogSettings, signer: LogSigner? = nil) throws {
     try settings.validate()
-    self.init(settings, try LineWriter(settings))
+    self.init(settings, try LineWriter(settings, sealedBy: signer?.keyName), signer)
+    copies.withLock { copies in
+      copies = settings.copies.map { target in
+        LogCopy(target) { [weak self] count, name in
+          Task { [weak self] in try? await self?.enqueue([.copiesLost(count, name)]) }  // told again with the next
+        }
+      }
+    }
+    upkeep.begin()
+    if signer != nil { beat() }
   }
 
   /// Writes to `descriptor` until that fails, then to files as usual. For tests.
@@ -50,10 +79,14 @@ public final class AccessLogFile: AccessReporter, Sendable {
     self.init(settings, LineWriter(settings, takingOwnershipOf: descriptor))
   }
 
-  private init(_ settings: AccessLogSettings, _ writer: consuming LineWriter) {
+  private init(_ settings: AccessLogSettings, _ writer: consuming LineWriter, _ signer: LogSigner? = nil) {
+    self.settings = settings
+    self.signer = signer
+    upkeep = LogUpkeep(settings, signer: signer)
     self.writer = Mutex(writer)
     let (seconds, attoseconds) = settings.deadline.components
     deadline = UInt64(seconds) * 1_000_000_000 + UInt64(attoseconds / 1_000_000_000)
+    requiresPrincipal = settings.requiresPrincipal
     isSynced = settings.durability == .synced
   }
 
@@ -73,19 +106,36 @@ public final class AccessLogFile: AccessReporter, Sendable {
 
   /// Waits for what is on its way, and closes the file. Events that come later fail.
   public func close() async {
-    try? await enqueue([])  // without a line it can only be late, or closed already
+    await seal()
+    await upkeep.finish()
+    for copy in copies.withLock({ $0 }) { await copy.finish() }
+    try? await enqueue([], then: .close)  // without a line it can only be late, or closed already
     _ = writer.withLockIfAvailable { $0.close() }  // held by a stalled write: closed when the log goes
+  }
+
+  /// Ends this process' log by a record and a checkpoint that covers all. Events may follow: they begin another.
+  ///
+  /// Without a signer nothing is to be done. Where the checkpoint fails, the next start makes it.
+  public func seal() async {
+    guard let signer else { return }
+    await upkeep.finish()
+    let mailbox = Mailbox()
+    try? await enqueue([], then: .end(mailbox))
+    guard let ended = mailbox.ended.withLock({ $0 }) else { return }
+    let note = try? await signer.sign(ended.checkpoint.text)
+    try? ended.finish(note, durability: settings.durability)
   }
 
   private enum Role { case write, wait, wake, refused }
 
-  private func enqueue(_ lines: [EventLine]) async throws {
+  private func enqueue(_ lines: [EventLine], then wish: Wish = .nothing) async throws {
     waitBriefly()
     try await withCheckedThrowingContinuation { continuation in
-      let waiter = Waiter(lines: lines, continuation: continuation, expires: monotonicNanoseconds() + deadline)
+      let waiter = Waiter(
+        lines: lines, wish: wish, continuation: continuation, expires: monotonicNanoseconds() + deadline)
       let role = state.withLock { state -> Role in
         if state.isClosed { return .refused }
-        state.isClosed = lines.isEmpty
+        if case .close = wish { state.isClosed = true }
         state.pending.append(waiter)
         if state.isWriting { return .wait }
         state.isWriting = true
@@ -132,20 +182,92 @@ public final class AccessLogFile: AccessReporter, Sendable {
       }
       if batch.isEmpty { return }
       let start = monotonicNanoseconds()
-      let result = writer.withLock { writer in
-        Result { () throws(KMSError) in try writer.write(batch.flatMap(\.lines), now: start) }
+      let (result, checkpoint, finished) = writer.withLock { writer in
+        let result = Result { () throws(KMSError) in try Self.write(batch, by: &writer, now: start) }
+        let isDue = signer != nil && !isSigning.load(ordering: .relaxed)
+        let checkpoint = isDue ? writer.dueForCheckpoint(after: Self.wanted(batch)) : nil
+        if !settings.copies.isEmpty {
+          copies.withLock { for copy in $0 { copy.offer(writer.forCopies) } }
+          writer.forCopies = []
+        }
+        defer { writer.finished = [] }
+        return (result, checkpoint, writer.finished)
       }
+      if let checkpoint { sign(checkpoint) }
+      if !finished.isEmpty { upkeep.tidy() }
       let isSlow = monotonicNanoseconds() - start > Self.slow
       let waiting = state.withLock { state -> [Waiter] in
         state.isSlow = isSlow
         defer { state.inFlight = [] }
         return state.inFlight  // without those whose deadline has passed
       }
-      for waiter in waiting { waiter.continuation.resume(with: result.mapError { $0 as any Error }) }
+      for waiter in waiting { waiter.continuation?.resume(with: result.mapError { $0 as any Error }) }
       if isSlow { break }
     }
     isBriefly.store(false, ordering: .relaxed)
     writing.async { self.drain() }
+  }
+
+  private static func write(_ batch: [Waiter], by writer: inout LineWriter, now: UInt64) throws(KMSError) {
+    // A log that was sealed has nothing to show life of.
+    if !writer.isOpen, batch.count == 1, case .checkpoint = batch[0].wish { return }
+    try writer.write(batch.flatMap(\.lines), now: now)
+    for case .end(let mailbox) in batch.map(\.wish) {
+      let ended = try writer.end("closed")
+      mailbox.ended.withLock { $0 = ended }
+    }
+  }
+
+  // MARK: Checkpoints
+
+  private static let recordsBetweenCheckpoints: UInt64 = 1000
+  private static let heartbeat = DispatchTimeInterval.seconds(60)
+
+  /// How many records must be new for a checkpoint. A heartbeat is, and asks for one.
+  private static func wanted(_ batch: [Waiter]) -> UInt64 {
+    for case .checkpoint in batch.map(\.wish) { return 1 }
+    return recordsBetweenCheckpoints
+  }
+
+  // One at a time: where signing is slower than logging, each covers all that came meanwhile.
+  private func sign(_ checkpoint: Checkpoint) {
+    guard let signer, !isSigning.exchange(true, ordering: .acquiringAndReleasing) else { return }
+    Task {
+      let start = monotonicNanoseconds()
+      var event = AccessEvent(
+        .sign, provider: signer.providerName, access: EventLine.own,
+        reason: "checkpoint of \(checkpoint.size) records")
+      var lines: [EventLine] = []
+      do {
+        lines = [EventLine.checkpoint(try await signer.sign(checkpoint.text))]
+      } catch {
+        event.errorCode = (error as? KMSError)?.code ?? .cancelled
+        event.errorMessage = (error as? KMSError)?.message ?? "cancelled"
+      }
+      event.timestamp = .now()
+      event.duration = .nanoseconds(Int64(monotonicNanoseconds() - start))
+      lines.append(.signed(event))
+      for i in lines.indices { lines[i].origin = checkpoint.origin }
+      try? await enqueue(lines)  // where it is lost, the next one covers the same
+      isSigning.store(false, ordering: .releasing)
+    }
+  }
+
+  private func beat() {
+    watching.asyncAfter(deadline: .now() + Self.heartbeat) { [weak self] in
+      guard let self else { return }
+      // By no task: it must not wait for the others of a busy process. A log that does not take it shows that.
+      let waiter = Waiter(
+        lines: [.heartbeat()], wish: .checkpoint, continuation: nil, expires: monotonicNanoseconds() + deadline)
+      let mustWrite = state.withLock { state in
+        guard !state.isClosed else { return false }
+        state.pending.append(waiter)
+        defer { state.isWriting = true }
+        return !state.isWriting
+      }
+      if mustWrite { writing.async { self.drain() } }
+      beat()
+    }
   }
 
   // MARK: Deadline
@@ -182,6 +304,6 @@ public final class AccessLogFile: AccessReporter, Sendable {
     let error = KMSError(
       .accessLogUnavailable, "the access log took no event within its deadline",
       advice: "Look whether its disk is full or stalled; calls go on as soon as it can be written.")
-    for waiter in late { waiter.continuation.resume(throwing: error) }
+    for waiter in late { waiter.continuation?.resume(throwing: error) }
   }
 }

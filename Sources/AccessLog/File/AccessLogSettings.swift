@@ -15,12 +15,18 @@ public struct AccessLogSettings: Sendable, Hashable {
   public var directory: FilePath
   /// Size in bytes from which on a new file is begun.
   public var rotateAt: Int
+  /// Age from which on a new file is begun.
+  public var rotateAfter: Duration = .seconds(86_400)
   /// How long files are kept at least.
   public var keep: Duration
   /// When an event counts as taken: handed to the system, or on the disk.
   public var durability: Durability
   /// How long a caller waits at most for its event to be taken.
   public var deadline: Duration
+  /// Where copies of the lines go, besides.
+  public var copies: [LogCopyTarget] = []
+  /// Whether operations that name no principal are refused.
+  public var requiresPrincipal = false
 
   /// Values beyond what makes sense are refused when the log is opened.
   public init(
@@ -44,6 +50,11 @@ public struct AccessLogSettings: Sendable, Hashable {
     if !(Duration.milliseconds(1) ... .seconds(3600)).contains(deadline) {
       try refuse("the access log's deadline is \(deadline)", "Use 1 ms to 1 h.")
     }
+    if !(Duration.seconds(1) ... .seconds(366 * 86_400)).contains(rotateAfter) {
+      try refuse("the access log would begin a new file every \(rotateAfter)", "Use 1 s to 366 d.")
+    }
     if keep < .zero { try refuse("the access log would be kept for \(keep)", "Use a positive time.") }
   }
+
+  var rotateAfterNanoseconds: UInt64 { UInt64(rotateAfter.components.seconds) * 1_000_000_000 }
 }

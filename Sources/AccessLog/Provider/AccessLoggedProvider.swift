@@ -7,7 +7,7 @@ public import KMSCore
 /// intent before, and do nothing when that fails.
 ///
 /// It has every capability; one that the provider inside lacks fails with ``KMSError/Code/notSupported``.
-public struct AccessLoggedProvider: KMSProvider, KeyRewrapping, KeyImporting, KeyAdopting, DirectEncrypting {
+public struct AccessLoggedProvider: KMSProvider, KeyRewrapping, KeyImporting, KeyAdopting, DirectEncrypting, Signing {
   public let identity: ProviderIdentity
   private let base: any KMSProvider
   private let reporter: any AccessReporter
@@ -63,7 +63,10 @@ public struct AccessLoggedProvider: KMSProvider, KeyRewrapping, KeyImporting, Ke
   public func wrap(_ key: borrowing SecretBytes, under id: KeyVersionID, aad: [UInt8]) async throws -> WrappedKey {
     let call = call(.wrap, key: self.key, version: id)
     let wrapped: WrappedKey
-    do { wrapped = try await base.wrap(key, under: id, aad: aad) } catch { throw await call.failed(error) }
+    do {
+      try call.permit()
+      wrapped = try await base.wrap(key, under: id, aad: aad)
+    } catch { throw await call.failed(error) }
     try await call.succeeded()
     return wrapped
   }
@@ -71,7 +74,10 @@ public struct AccessLoggedProvider: KMSProvider, KeyRewrapping, KeyImporting, Ke
   public func unwrap(_ wrapped: WrappedKey, under id: KeyVersionID, aad: [UInt8]) async throws -> SecretBytes {
     let call = call(.unwrap, key: key, version: id)
     let secret: SecretBytes
-    do { secret = try await base.unwrap(wrapped, under: id, aad: aad) } catch { throw await call.failed(error) }
+    do {
+      try call.permit()
+      secret = try await base.unwrap(wrapped, under: id, aad: aad)
+    } catch { throw await call.failed(error) }
     try await call.succeeded()
     return secret
   }
@@ -90,10 +96,17 @@ public struct AccessLoggedProvider: KMSProvider, KeyRewrapping, KeyImporting, Ke
 
   /// Closes the provider inside, whatever the log says.
   public func close() async {
-    let call = call(.close, key: nil)
-    await base.close()
-    try? await call.succeeded()  // nothing is given out, and closing must not fail
+    await announceClose()
+    await closeUnlogged()
   }
+
+  /// Logs that it is closed. Before it is: then the log can still be signed by it.
+  package func announceClose() async {
+    try? await call(.close, key: nil).succeeded()  // nothing is given out, and closing must not fail
+  }
+
+  /// What follows ``announceClose()``.
+  package func closeUnlogged() async { await base.close() }
 
   // MARK: Capabilities
 
@@ -107,6 +120,7 @@ public struct AccessLoggedProvider: KMSProvider, KeyRewrapping, KeyImporting, Ke
     let call = call(.rewrap, key: key, version: new)
     let results: [Result<WrappedKey, KMSError>]
     do {
+      try call.permit()
       guard let base = base as? any KeyRewrapping else { throw Self.missing("rewrap inside") }
       results = try await base.rewrap(keys, from: old, to: new)
     } catch { throw await call.failed(error) }
@@ -147,6 +161,7 @@ public struct AccessLoggedProvider: KMSProvider, KeyRewrapping, KeyImporting, Ke
     let call = call(.directEncrypt, key: key, version: id)
     let ciphertext: DirectCiphertext
     do {
+      try call.permit()
       guard let base = base as? any DirectEncrypting else { throw Self.missing("encrypt data itself") }
       ciphertext = try await base.encrypt(plaintext, under: id, aad: aad)
     } catch { throw await call.failed(error) }
@@ -159,11 +174,36 @@ public struct AccessLoggedProvider: KMSProvider, KeyRewrapping, KeyImporting, Ke
     let call = call(.directDecrypt, key: key, version: id)
     let plaintext: SecretBytes
     do {
+      try call.permit()
       guard let base = base as? any DirectEncrypting else { throw Self.missing("decrypt data itself") }
       plaintext = try await base.decrypt(ciphertext, under: id, aad: aad)
     } catch { throw await call.failed(error) }
     try await call.succeeded()
     return plaintext
+  }
+
+  public func signingKey(named name: KeyName) async throws -> SigningKey? {
+    let base = base
+    return try await call(.listVersions, key: name, reason: "signing key").run {
+      guard let base = base as? any Signing else { throw Self.missing("sign") }
+      return try await base.signingKey(named: name)
+    }
+  }
+
+  public func createSigningKey(named name: KeyName) async throws -> SigningKey {
+    let base = base
+    return try await call(.createVersion, key: name, reason: "signing key").announced().run {
+      guard let base = base as? any Signing else { throw Self.missing("sign") }
+      return try await base.createSigningKey(named: name)
+    }
+  }
+
+  public func sign(_ message: [UInt8], with id: KeyVersionID) async throws -> [UInt8] {
+    let base = base
+    return try await call(.sign, key: key, version: id).run {
+      guard let base = base as? any Signing else { throw Self.missing("sign") }
+      return try await base.sign(message, with: id)
+    }
   }
 
   // MARK: -
@@ -172,7 +212,7 @@ public struct AccessLoggedProvider: KMSProvider, KeyRewrapping, KeyImporting, Ke
     _ operation: AccessEvent.Operation, key: KeyName?, version: KeyVersionID? = nil, reason: String? = nil
   ) -> LoggedCall {
     var access = access
-    access.principal = access.principal ?? Access.currentPrincipal
+    access.fillIn()
     return LoggedCall(
       operation, key: key, version: version, provider: identity.name, access: access, reason: reason ?? self.reason,
       reporter: reporter)

@@ -18,8 +18,12 @@ struct LoggedCall: Sendable {
     began = monotonicNanoseconds()
   }
 
+  /// To be asked before anything is done.
+  func permit() throws(KMSError) { try reporter.check(event.access) }
+
   /// Reports the intent. The clock starts again: waiting for the log is no part of the call.
   func announced() async throws -> LoggedCall {
+    do { try permit() } catch { throw await failed(error) }
     var intent = event
     intent.phase = .intent
     intent.timestamp = .now()
@@ -33,7 +37,10 @@ struct LoggedCall: Sendable {
 
   func run<Result>(_ body: () async throws -> Result) async throws -> Result {
     let result: Result
-    do { result = try await body() } catch { throw await failed(error) }
+    do {
+      try permit()
+      result = try await body()
+    } catch { throw await failed(error) }
     try await succeeded()
     return result
   }

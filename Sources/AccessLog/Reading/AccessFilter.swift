@@ -13,6 +13,8 @@ public struct AccessFilter: Sendable, Hashable {
   public var operation: AccessEvent.Operation?
   /// Only what is not daily use of keys: made, taken in, rotated, another state, census, recovery, configuration.
   public var isChange = false
+  /// Also what the log says of itself: heartbeats, files begun, checkpoints.
+  public var includesOwn = false
   /// Intents have no outcome, and fall out when one is asked for.
   public var outcome: Outcome?
   /// From this moment on.
@@ -23,12 +25,13 @@ public struct AccessFilter: Sendable, Hashable {
   /// Nil leaves a property open.
   public init(
     key: String? = nil, principal: String? = nil, operation: AccessEvent.Operation? = nil, isChange: Bool = false,
-    outcome: Outcome? = nil, since: Timestamp? = nil, until: Timestamp? = nil
+    includesOwn: Bool = false, outcome: Outcome? = nil, since: Timestamp? = nil, until: Timestamp? = nil
   ) {
     self.key = key
     self.principal = principal
     self.operation = operation
     self.isChange = isChange
+    self.includesOwn = includesOwn
     self.outcome = outcome
     self.since = since
     self.until = until
@@ -36,7 +39,8 @@ public struct AccessFilter: Sendable, Hashable {
 
   /// Whether a record passes.
   public func matches(_ record: AccessRecord) -> Bool {
-    (key == nil || record.keyID == key)
+    (includesOwn || !record.type.isOwn)
+      && (key == nil || record.keyID == key)
       && (principal == nil || record.accessedBy == principal)
       && (operation == nil || record.operation == operation)
       && (!isChange || !record.operation.isDailyUse)
@@ -48,7 +52,7 @@ public struct AccessFilter: Sendable, Hashable {
 
 extension AccessEvent.Operation {
   private static let dailyUse: Set<Self> = [
-    .wrap, .unwrap, .rewrap, .listVersions, .directEncrypt, .directDecrypt, .health, .close, .encrypt, .decrypt,
+    .wrap, .unwrap, .rewrap, .listVersions, .directEncrypt, .directDecrypt, .sign, .health, .close, .encrypt, .decrypt,
     Self(rawValue: "list-adoptable"), Self(rawValue: "reencrypt"),
   ]
 

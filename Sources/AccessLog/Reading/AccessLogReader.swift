@@ -1,5 +1,4 @@
 import DurableFiles
-import Glibc
 internal import KMSCore
 public import SystemPackage
 
@@ -38,12 +37,15 @@ public struct AccessLogReader: Sendable {
         && filter.since.map { try wasWritten(file, since: $0) } != false
     }[...]
     var open: [LogFileCursor] = []
+    let filterOfLines = LinePrefilter(filter)
+    let prefilter = filterOfLines.restricts ? filterOfLines : nil
     while true {
       var first = open.min { $0.next < $1.next }
       while let file = waiting.first, first.map({ file.started <= $0.next }) != false {
         waiting.removeFirst()
         summary.files += 1
-        let opened = try LogFileCursor(directory.appending(file.description), damage: &summary.damaged)
+        let opened = try LogFileCursor(directory.appending(file.description), prefilter, damage: &summary.damaged)
+        summary.records += opened.skipped
         guard opened.record != nil else { continue }
         open.append(opened)
         if first.map({ opened.next < $0.next }) != false { first = opened }
@@ -55,6 +57,7 @@ public struct AccessLogReader: Sendable {
         try body(record, first.line)
       }
       try first.advance(&summary.damaged)
+      summary.records += first.skipped
       if first.record == nil { open.removeAll { $0 === first } }
     }
   }
@@ -67,19 +70,7 @@ public struct AccessLogReader: Sendable {
   }
 
   private func files() throws -> [LogFileName] {
-    guard let folder = unsafe opendir(directory.string) else {  // a Swift string, for the call only
-      let error = Errno(rawValue: errno)
-      if error == .noSuchFileOrDirectory { return [] }
-      throw FileFailure.error("read", directory, error)
-    }
-    defer { unsafe _ = closedir(folder) }  // opened above
-    var files: [LogFileName] = []
-    while let entry = unsafe readdir(folder) {  // valid until the next call
-      let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) { bytes in  // copied out of it
-        unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-      }
-      if let file = LogFileName(name) { files.append(file) }
-    }
-    return files.sorted { ($0.started, $0.description) < ($1.started, $1.description) }
+    guard try FileStatus(directory) != nil else { return [] }
+    return try LogFileName.all(in: directory)
   }
 }

@@ -6,6 +6,8 @@ public struct AccessRecord: Sendable, Hashable {
   public var timestamp: Timestamp
   /// Number of the line, from 1, without gaps over all files of one writer.
   public var sequence: UInt64
+  /// What the record is about.
+  public var type: AccessEvent.RecordType
   /// What was done.
   public var operation: AccessEvent.Operation
   /// Before (`intent`) or after (`outcome`).
@@ -26,6 +28,8 @@ public struct AccessRecord: Sendable, Hashable {
   public var accessedBy: String
   /// The caller's id of the request.
   public var requestID: String?
+  /// Id of the trace that the request belongs to.
+  public var traceID: String?
   /// Names of the context's pairs; never their values.
   public var contextNames: [String]
   /// Why, for rotations and state changes.
@@ -34,6 +38,8 @@ public struct AccessRecord: Sendable, Hashable {
   public var durationMicroseconds: Double?
   /// Served from a cache.
   public var cached: Bool
+  /// How many operations the record stands for: 1, or more in a summary, whose duration is their mean.
+  public var count: Int
 
   /// How an event without a principal is logged.
   public static let unidentified = "unidentified"
@@ -48,6 +54,7 @@ public struct AccessRecord: Sendable, Hashable {
     else { return nil }
     self.timestamp = timestamp
     self.sequence = sequence
+    type = fields["record"]?.string.map { AccessEvent.RecordType(rawValue: $0) } ?? .access
     self.operation = AccessEvent.Operation(rawValue: operation)
     self.phase = phase
     keyID = fields["key_id"]?.string
@@ -58,10 +65,12 @@ public struct AccessRecord: Sendable, Hashable {
     errorMessage = fields["error_message"]?.string
     accessedBy = fields["accessed_by"]?.string ?? Self.unidentified
     requestID = fields["request_id"]?.string
+    traceID = fields["trace_id"]?.string
     contextNames = fields["context_names"]?.strings ?? []
     reason = fields["reason"]?.string
     durationMicroseconds = fields["duration_us"]?.number
     cached = fields["cached"]?.bool ?? false
+    count = fields["count"]?.number.flatMap { Int(exactly: $0) } ?? 1
     if phase == .outcome, success == nil { return nil }
   }
 }

@@ -36,7 +36,10 @@ struct ProviderSet: Sendable {
     return member.accessed(by: access, key: key, reason: reason)
   }
 
-  func close() async {
-    for member in members { await member.close() }
+  /// The log is sealed by a key in one of them: after their last events, and before they are closed.
+  func close(sealing reporter: any AccessReporter) async {
+    for member in members { await member.announceClose() }
+    await reporter.seal()
+    for member in members { await member.closeUnlogged() }
   }
 }

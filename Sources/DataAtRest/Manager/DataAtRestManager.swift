@@ -40,15 +40,18 @@ public final class DataAtRestManager: Sendable {
 
   /// Puts another configuration in force, for every call that begins after this one returns. It is logged.
   public func updateConfiguration(_ new: DataAtRestConfig, principal: String? = nil) async throws {
-    let access = Access(principal: principal)
+    var access = Access(principal: principal)
+    access.fillIn()
     try await reporter.report(AccessEvent(.updateConfiguration, phase: .intent, key: new.kmsKeyID, access: access))
-    config.withLock { $0 = new }
-    directory.invalidate()
-    try await reporter.report(AccessEvent(.updateConfiguration, key: new.kmsKeyID, access: access))
+    try await logged(.updateConfiguration, access) { event in
+      event.key = new.kmsKeyID
+      config.withLock { $0 = new }
+      directory.invalidate()
+    }
   }
 
-  /// Closes the providers. Idempotent.
-  public func close() async { await providers.close() }
+  /// Closes the providers, and seals the access log. Idempotent.
+  public func close() async { await providers.close(sealing: reporter) }
 
   /// The configuration, if it allows encryption at all.
   func enabledConfiguration() throws -> DataAtRestConfig {

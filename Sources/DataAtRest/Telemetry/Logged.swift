@@ -6,9 +6,10 @@ extension AccessReporter {
     _ operation: AccessEvent.Operation, _ access: Access, _ body: (inout AccessEvent) async throws -> Result
   ) async throws -> Result {
     var event = AccessEvent(operation, access: access)
-    if event.access.principal == nil { event.access.principal = Access.currentPrincipal }
+    event.access.fillIn()
     let start = ContinuousClock.now
     do {
+      try check(event.access)
       try Task.checkCancellation()
       let result = try await body(&event)
       event.timestamp = .now()

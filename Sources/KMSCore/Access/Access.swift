@@ -1,26 +1,78 @@
+public import ServiceContextModule
+
 /// On whose behalf a call is made, for the access log.
 public struct Access: Sendable, Hashable {
   /// Who: a service or user name. Nil is logged as "unidentified".
   public var principal: String?
   /// Names of the encryption context's pairs. Never their values.
   public var contextNames: [String]
-  /// The caller's own id for the request or trace.
+  /// The caller's own id for the request.
   public var requestID: String?
+  /// Id of the trace that the request belongs to: 32 hex digits (W3C Trace Context).
+  public var traceID: String?
 
   /// Nobody in particular, unless said.
-  public init(principal: String? = nil, contextNames: [String] = [], requestID: String? = nil) {
+  public init(
+    principal: String? = nil, contextNames: [String] = [], requestID: String? = nil, traceID: String? = nil
+  ) {
     self.principal = principal
     self.contextNames = contextNames
     self.requestID = requestID
+    self.traceID = traceID
   }
 
   /// Whose work the current task does, where no principal is given to a call.
-  @TaskLocal public static var currentPrincipal: String?
+  public static var currentPrincipal: String? { ServiceContext.current?.principal }
+
+  /// Takes from the task's `ServiceContext` what is not said.
+  public mutating func fillIn() {
+    guard let context = ServiceContext.current else { return }
+    principal = principal ?? context.principal
+    requestID = requestID ?? context.requestID
+    traceID = traceID ?? context.traceID
+  }
 }
 
 /// Runs `body` with every call inside it made, and logged, in the name of `principal`.
+///
+/// The name travels in the task's `ServiceContext`, as traces and baggage do.
 public func withPrincipal<Result>(
   _ principal: String, _ body: () async throws -> Result
 ) async rethrows -> Result {
-  try await Access.$currentPrincipal.withValue(principal, operation: body)
+  var context = ServiceContext.current ?? .topLevel
+  context.principal = principal
+  return try await ServiceContext.withValue(context, operation: body)
+}
+
+extension ServiceContext {
+  private enum PrincipalKey: ServiceContextKey {
+    typealias Value = String
+    static let nameOverride: String? = "strongroom-principal"
+  }
+  private enum RequestKey: ServiceContextKey {
+    typealias Value = String
+    static let nameOverride: String? = "strongroom-request-id"
+  }
+  private enum TraceKey: ServiceContextKey {
+    typealias Value = String
+    static let nameOverride: String? = "strongroom-trace-id"
+  }
+
+  /// On whose behalf keys are used; the access log's `accessed_by`.
+  public var principal: String? {
+    get { self[PrincipalKey.self] }
+    set { self[PrincipalKey.self] = newValue }
+  }
+
+  /// The caller's id for the request; the access log's `request_id`.
+  public var requestID: String? {
+    get { self[RequestKey.self] }
+    set { self[RequestKey.self] = newValue }
+  }
+
+  /// The trace's id; the access log's `trace_id`.
+  public var traceID: String? {
+    get { self[TraceKey.self] }
+    set { self[TraceKey.self] = newValue }
+  }
 }

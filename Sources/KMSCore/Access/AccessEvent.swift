@@ -28,6 +28,8 @@ public struct AccessEvent: Sendable, Hashable {
     public static let directEncrypt = Self(rawValue: "direct-encrypt")
     /// A provider decrypted data itself.
     public static let directDecrypt = Self(rawValue: "direct-decrypt")
+    /// A provider signed.
+    public static let sign = Self(rawValue: "sign")
     /// A provider was asked for its health.
     public static let health = Self(rawValue: "health")
     /// A provider was closed.
@@ -38,6 +40,34 @@ public struct AccessEvent: Sendable, Hashable {
     public static let decrypt = Self(rawValue: "decrypt")
     /// A key was rotated.
     public static let rotate = Self(rawValue: "rotate")
+  }
+
+  /// What a record of the log is about.
+  public struct RecordType: RawRepresentable, Sendable, Hashable, CustomStringConvertible {
+    public let rawValue: String
+    public init(rawValue: String) { self.rawValue = rawValue }
+    public var description: String { rawValue }
+
+    /// One call or data operation; what a record is that does not say.
+    public static let access = Self(rawValue: "access")
+    /// A key was rotated, or is about to be; with the reason.
+    public static let rotation = Self(rawValue: "rotation")
+    /// Many data operations of one second, alike in key, version, principal and outcome.
+    public static let summary = Self(rawValue: "summary")
+    /// The log is alive, though perhaps nothing happens.
+    public static let heartbeat = Self(rawValue: "heartbeat")
+    /// The log began a file.
+    public static let file = Self(rawValue: "file")
+    /// The log signed a checkpoint, or failed to.
+    public static let checkpoint = Self(rawValue: "checkpoint")
+    /// The log ended: closed, or after a crash closed by another.
+    public static let end = Self(rawValue: "end")
+
+    /// A target of copies of the log lost lines.
+    public static let copy = Self(rawValue: "copy")
+
+    /// What the log says of itself, and no use of a key by anybody.
+    public var isOwn: Bool { [.heartbeat, .file, .checkpoint, .end, .copy].contains(self) }
   }
 
   /// Where in an operation the event stands.
@@ -72,6 +102,13 @@ public struct AccessEvent: Sendable, Hashable {
   public var duration: Duration
   /// The operation was served from a cache and met no provider.
   public var cached: Bool
+  /// How many operations it stands for; nil where each has its own. ``duration`` is their mean then.
+  public var count: Int?
+
+  /// What the record is about.
+  public var recordType: RecordType {
+    operation == .rotate ? .rotation : count == nil ? .access : .summary
+  }
 
   /// No error.
   public var success: Bool { errorCode == nil }
@@ -81,7 +118,7 @@ public struct AccessEvent: Sendable, Hashable {
     _ operation: Operation, phase: Phase = .outcome, timestamp: Timestamp = .now(), key: KeyName? = nil,
     version: KeyVersionID? = nil, provider: String? = nil, access: Access = Access(),
     errorCode: KMSError.Code? = nil, errorMessage: String? = nil, reason: String? = nil,
-    duration: Duration = .zero, cached: Bool = false
+    duration: Duration = .zero, cached: Bool = false, count: Int? = nil
   ) {
     self.timestamp = timestamp
     self.operation = operation
@@ -95,6 +132,7 @@ public struct AccessEvent: Sendable, Hashable {
     self.reason = reason
     self.duration = duration
     self.cached = cached
+    self.count = count
   }
 }
 
@@ -107,11 +145,34 @@ public protocol AccessReporter: Sendable {
 
   /// Takes all of them, or throws.
   func report(_ events: [AccessEvent]) async throws
+
+  /// Whether operations that name no principal are refused. A reporter that passes events on to another gives its
+  /// answer.
+  var requiresPrincipal: Bool { get }
+
+  /// Makes final what was taken: a log of files ends and signs itself. Events may come after; they begin another.
+  func seal() async
 }
 
 extension AccessReporter {
   /// One after the other.
   public func report(_ events: [AccessEvent]) async throws {
     for event in events { try await report(event) }
+  }
+
+  /// Nothing to do.
+  public func seal() async {}
+
+  /// Nobody need be named.
+  public var requiresPrincipal: Bool { false }
+
+  /// Refuses work for nobody, where the reporter asks for a name. Such an operation is logged as any that fails.
+  ///
+  /// - Throws: ``KMSError/Code/accessDenied``.
+  package func check(_ access: Access) throws(KMSError) {
+    guard requiresPrincipal, access.principal == nil else { return }
+    throw KMSError(
+      .accessDenied, "no principal is named, and access-log.require-principal refuses that",
+      advice: "Run it inside withPrincipal(\"name\") { … }, or name one with --principal.")
   }
 }

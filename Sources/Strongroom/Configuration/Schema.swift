@@ -24,6 +24,12 @@ enum Schema {
     ("access-log.keep", .value),
     ("access-log.durability", .value),
     ("access-log.deadline", .value),
+    ("access-log.require-principal", .value),
+    ("access-log.rotate-after", .value),
+    ("access-log.data-operations", .value),
+    ("access-log.copies", .list),
+    ("access-log.signing-key", .value),
+    ("access-log.signing-provider", .value),
   ]
 
   static func leaf(_ path: String) -> Kind? {

@@ -1,7 +1,7 @@
 public import AccessLog
 public import DataAtRest
 internal import DurableFiles
-internal import KMSCore
+public import KMSCore
 public import SystemPackage
 
 /// Everything that a configuration file says, checked.
@@ -16,6 +16,10 @@ public struct SuiteConfiguration: Sendable {
   public let dataAtRest: DataAtRestConfig
   /// Where and how the log is kept.
   public let accessLog: AccessLogSettings
+  /// Whether data operations that went well are summed up, one record a second, instead of logged each.
+  public let summarisesDataOperations: Bool
+  /// Which key signs the log's checkpoints; nil: none, and then nobody sees that the log was changed.
+  public let logSigning: LogSigningSettings?
 
   /// Reads the first that there is: `file`, `STRONGROOM_CONFIG`, `./strongroom.yaml`,
   /// `~/.config/strongroom/strongroom.yaml`, the built-in defaults.
@@ -65,12 +69,14 @@ public struct SuiteConfiguration: Sendable {
   /// The same, with other values where arguments are given.
   public func with(provider: String) throws -> SuiteConfiguration {
     try SuiteConfiguration(
-      origin: origin, provider: provider, providers: providers, dataAtRest: dataAtRest, accessLog: accessLog)
+      origin: origin, provider: provider, providers: providers, dataAtRest: dataAtRest, accessLog: accessLog,
+      logSigning: logSigning, summarisesDataOperations: summarisesDataOperations)
   }
 
   private init(
     origin: String, provider: String, providers: [ProviderSettings], dataAtRest: DataAtRestConfig,
-    accessLog: AccessLogSettings
+    accessLog: AccessLogSettings, logSigning: LogSigningSettings?,
+    summarisesDataOperations: Bool
   ) throws {
     guard providers.contains(where: { $0.name == provider }) else {
       throw KMSError(
@@ -82,6 +88,8 @@ public struct SuiteConfiguration: Sendable {
     self.providers = providers
     self.dataAtRest = dataAtRest
     self.accessLog = accessLog
+    self.logSigning = logSigning
+    self.summarisesDataOperations = summarisesDataOperations
   }
 
   init(settings: Settings, folder: FilePath, places: Places, origin: String) throws {
@@ -110,14 +118,18 @@ public struct SuiteConfiguration: Sendable {
         minUnwrapVersion: settings.text("data-at-rest.min-unwrap-version"))
       try self.init(
         origin: origin, provider: provider, providers: providers, dataAtRest: dataAtRest,
-        accessLog: Self.accessLog(settings, folder: folder))
+        accessLog: Self.accessLog(settings, folder: folder),
+        logSigning: Self.logSigning(settings, providers.map(\.name), provider),
+        summarisesDataOperations: settings.converted("access-log.data-operations", "each or summary") {
+          ["each": false, "summary": true][$0]
+        } ?? false)
     } catch let error as KMSError {
       throw settings.placed(error)
     }
   }
 
   private static func accessLog(_ settings: Settings, folder: FilePath) throws -> AccessLogSettings {
-    try AccessLogSettings(
+    var log = try AccessLogSettings(
       directory: folder.pushing(FilePath(settings.text("access-log.path") ?? "log")),
       rotateAt: settings.bytes("access-log.rotate-at") ?? 100 << 20,
       keep: settings.duration("access-log.keep") ?? .seconds(365 * 86_400),
@@ -125,5 +137,35 @@ public struct SuiteConfiguration: Sendable {
         ["written": .written, "synced": .synced][$0]
       } ?? .written,
       deadline: settings.duration("access-log.deadline") ?? .seconds(2))
+    log.rotateAfter = try settings.duration("access-log.rotate-after") ?? .seconds(86_400)
+    log.copies = try (settings.list("access-log.copies") ?? []).map { try LogCopyTarget(parsing: $0) }
+    log.requiresPrincipal = try settings.flag("access-log.require-principal") ?? false
+    return log
   }
+
+  private static func logSigning(
+    _ settings: Settings, _ providers: [String], _ primary: String
+  ) throws -> LogSigningSettings? {
+    guard let name = try settings.text("access-log.signing-key") else { return nil }
+    guard KeyName.isValid(name) else {
+      throw KMSError(
+        .configurationInvalid, "access-log.signing-key: '\(name.prefix(80))' is not a key name",
+        advice: "Name the key by 1 to 64 of a-z, 0-9, '.', '_' and '-', such as access-log.")
+    }
+    let provider = try settings.text("access-log.signing-provider") ?? primary
+    guard providers.contains(provider) else {
+      throw KMSError(
+        .configurationInvalid, "access-log.signing-provider: there is no '\(provider)' under 'providers'",
+        advice: "Configured are: \(providers.joined(separator: ", ")).")
+    }
+    return LogSigningSettings(key: try KeyName(name), provider: provider)
+  }
+}
+
+/// Which key signs the access log.
+public struct LogSigningSettings: Sendable, Hashable {
+  /// Name of the signing key.
+  public let key: KeyName
+  /// Configured name of the provider that holds it.
+  public let provider: String
 }

@@ -1,0 +1,70 @@
+import CryptoPrimitives
+import KMSCore
+
+/// What the log writes of itself.
+extension EventLine {
+  /// Who wrote it.
+  static let own = Access(principal: "strongroom")
+
+  /// The first record of each file of a sealed log.
+  ///
+  /// - Parameters:
+  ///   - origin: which writer.
+  ///   - file: the file's own name, so that it cannot be passed off as another.
+  ///   - tree: the tree of the records before it, so that it can be checked when older files are gone.
+  ///   - index: hash of the writer's line in the index, in its first file.
+  static func file(origin: String, file: String, tree: MerkleFrontier, index: TreeHash?) -> EventLine {
+    EventLine(
+      AccessEvent(.init(rawValue: "log-file"), access: own), type: .file,
+      fields: [("log", origin), ("file", file), ("tree", tree.text)]
+        + (index.map { [("index", Base64.encode($0.bytes))] } ?? []))
+  }
+
+  static func heartbeat() -> EventLine {
+    EventLine(AccessEvent(.init(rawValue: "log-heartbeat"), access: own), type: .heartbeat)
+  }
+
+  /// A target of copies lost lines; they are in the log.
+  static func copiesLost(_ count: Int, _ target: String) -> EventLine {
+    EventLine(
+      AccessEvent(
+        .init(rawValue: "log-copy"), access: own, errorCode: .accessLogUnavailable,
+        errorMessage: "\(target) did not take \(count) lines"), type: .copy)
+  }
+
+  /// The last record of a writer, before its last checkpoint.
+  ///
+  /// - Parameter torn: what a crash had left of a line, when the log is ended by another process.
+  static func end(_ reason: String, torn: [UInt8] = []) -> EventLine {
+    EventLine(
+      AccessEvent(.init(rawValue: "log-end"), access: own, reason: reason), type: .end,
+      fields: torn.isEmpty ? [] : [("torn", String(decoding: torn.prefix(textLimit), as: UTF8.self))])
+  }
+
+  private static let endMark = Array(#""record":"end""#.utf8)
+
+  static func isEnd(_ line: ArraySlice<UInt8>) -> Bool {
+    contains(line, endMark) && AccessRecord(line: line)?.type == .end
+  }
+
+  /// The call that signed a checkpoint, or did not.
+  static func signed(_ event: AccessEvent) -> EventLine { EventLine(event, type: .checkpoint) }
+
+  /// A checkpoint itself: no record, and without a number.
+  static func checkpoint(_ note: SignedNote) -> EventLine {
+    var line = Array(#"{"checkpoint":"#.utf8)
+    line.append(jsonString: note.description)
+    line += "}\n".utf8
+    return EventLine(unnumbered: line)
+  }
+
+  static let checkpointPrefix = Array(#"{"checkpoint":"#.utf8)
+
+  /// The note in a line that ``checkpoint(_:)`` made; nil for one that is different by a byte.
+  static func note(in line: ArraySlice<UInt8>) -> SignedNote? {
+    guard line.starts(with: checkpointPrefix), let text = JSONObject(line)?["checkpoint"]?.string,
+      let note = SignedNote(text), checkpoint(note).bytes.dropLast() == line
+    else { return nil }
+    return note
+  }
+}

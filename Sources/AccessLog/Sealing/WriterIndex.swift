@@ -1,0 +1,94 @@
+import CryptoPrimitives
+import Glibc
+import KMSCore
+import SystemPackage
+
+/// The list of all writers that a folder's sealed log ever had, each line with the hash of the one before it.
+///
+/// Every writer's first record holds the hash of its own line, and its checkpoints sign that record: so the newest
+/// writer that is there vouches for all before it, and none can be taken away whole without being missed.
+struct WriterIndex {
+  static let name = "access-log.index"
+  private let path: FilePath
+
+  init(_ directory: FilePath) { path = directory.appending(Self.name) }
+
+  struct Entry: Sendable, Hashable {
+    let log: String
+    let file: String
+
+    /// Without its newline.
+    func line(after previous: TreeHash) -> [UInt8] {
+      var line = Array(#"{"log":"#.utf8)
+      line.append(jsonString: log)
+      line += #","file":"#.utf8
+      line.append(jsonString: file)
+      line += #","previous":""#.utf8
+      line += Base64.encode(previous.bytes).utf8
+      line += #""}"#.utf8
+      return line
+    }
+
+    init(log: String, file: String) {
+      self.log = log
+      self.file = file
+    }
+
+    /// Nil for a line that ``line(after:)`` would not give.
+    init?(_ line: ArraySlice<UInt8>, after previous: TreeHash) {
+      guard let fields = JSONObject(line), let log = fields["log"]?.string, let file = fields["file"]?.string else {
+        return nil
+      }
+      self.init(log: log, file: file)
+      guard self.line(after: previous)[...] == line else { return nil }
+    }
+  }
+
+  static func hash(_ line: ArraySlice<UInt8>) -> TreeHash { TreeHash(SHA256.digest(Array(line).span))! }  // 32 bytes
+
+  /// The index while this process alone may add to it.
+  struct Lock {
+    let file: FileDescriptor
+    /// Hash of its last line; the empty tree's for none.
+    let last: TreeHash
+  }
+
+  /// Half a line that a crash left is removed.
+  func lock() throws(KMSError) -> Lock {
+    do throws(Errno) {
+      let number = unsafe Glibc.open(path.string, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0o600)
+      guard number >= 0 else { throw Errno(rawValue: errno) }  // above: a Swift string, for the call only
+      let file = FileDescriptor(rawValue: number)
+      while flock(number, LOCK_EX) != 0 {
+        guard errno == EINTR else { throw Errno(rawValue: errno) }
+      }
+      var tail = [UInt8](repeating: 0, count: 4096)  // a line has some 200 bytes
+      let end = lseek(number, 0, SEEK_END)
+      let start = max(0, end - off_t(tail.count))
+      let count = unsafe pread(number, &tail, tail.count, start)  // as long as it is
+      guard count >= 0 else { throw Errno(rawValue: errno) }
+      tail.removeLast(tail.count - count)
+      guard let newline = tail.lastIndex(of: 0x0A) else {
+        guard ftruncate(number, 0) == 0 else { throw Errno(rawValue: errno) }
+        return Lock(file: file, last: TreeHasher.empty)
+      }
+      guard newline == tail.count - 1 || ftruncate(number, start + off_t(newline) + 1) == 0 else {
+        throw Errno(rawValue: errno)
+      }
+      let begin = tail[..<newline].lastIndex(of: 0x0A).map { $0 + 1 } ?? 0
+      return Lock(file: file, last: Self.hash(tail[begin..<newline]))
+    } catch {
+      throw LineWriter.unavailable("cannot use the access log's index \(path)", error)
+    }
+  }
+
+  func append(_ line: [UInt8], to lock: Lock) throws(KMSError) {
+    let line = line + [0x0A]
+    do throws(Errno) {
+      // In one go, or it is half a line for the next one to remove.
+      guard try writeBytes(line, from: 0, to: lock.file) == line.count else { throw .noSpace }
+    } catch {
+      throw LineWriter.unavailable("cannot write the access log's index \(path)", error)
+    }
+  }
+}

@@ -1,0 +1,180 @@
+import CryptoPrimitives
+import DurableFiles
+import Glibc
+import KMSCore
+import SystemPackage
+
+/// Finds the logs in a folder whose writers died, and closes them: half a line goes into a last record, and where the
+/// log is signed, that record is followed by a checkpoint over all that was written.
+struct CrashedLogs: Sendable {
+  let directory: FilePath
+  let signer: LogSigner?
+  let durability: AccessLogSettings.Durability
+
+  // So many of the newest files that need nothing, and older ones are not looked at: earlier starts did.
+  private static let enough = 256
+
+  func close() async {
+    guard let files = try? LogFileName.all(in: directory) else { return }
+    var continued: Set<String> = []  // logs that have a later file
+    var good = 0
+    for name in files.reversed() where good < Self.enough {
+      let path = directory.appending(name.description)
+      let origin = (try? FileIntroduction(of: path))?.origin
+      if let origin, !continued.insert(origin).inserted { continue }
+      guard !name.isCompressed, let file = Self.takeOver(path) else {
+        good += 1
+        continue
+      }
+      if let origin, isContinued(origin, after: name) {
+        try? file.close()
+        continue
+      }
+      let left = await onQueue { try? LeftLog(path, file, isSealed: origin != nil) }
+      if let left { await finish(left) } else { good += 1 }
+      try? file.close()
+    }
+  }
+
+  /// The file, if nobody writes it.
+  private static func takeOver(_ path: FilePath) -> FileDescriptor? {
+    let number = unsafe open(path.string, O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW)  // a string, for the call only
+    guard number >= 0 else { return nil }
+    let file = FileDescriptor(rawValue: number)
+    guard flock(number, LOCK_EX | LOCK_NB) == 0 else {
+      try? file.close()
+      return nil
+    }
+    return file
+  }
+
+  /// A writer may have gone on to its next file since the folder was listed.
+  private func isContinued(_ origin: String, after name: LogFileName) -> Bool {
+    ((try? LogFileName.all(in: directory)) ?? []).contains { other in
+      other.started > name.started && other.process == name.process
+        && (try? FileIntroduction(of: directory.appending(other.description)))?.origin == origin
+    }
+  }
+
+  private func finish(_ left: LeftLog) async {
+    do {
+      let checkpoint = try await onQueue { Result { try left.end(durability) } }.get()
+      guard let checkpoint, let signer else { return }
+      let note = try await signer.sign(checkpoint.text)
+      try await onQueue { Result { try left.add(.checkpoint(note), durability) } }.get()
+    } catch {}  // the next start tries again, and whoever verifies the log is told
+  }
+}
+
+/// What a sealed file says of itself in its first record.
+struct FileIntroduction: Sendable, Hashable {
+  let origin: String
+  let file: String
+  let tree: MerkleFrontier
+  let index: TreeHash?
+
+  /// Nil for a line that is none, and then the log is not sealed.
+  init?(line: ArraySlice<UInt8>) {
+    guard let fields = JSONObject(line), fields["record"]?.string == AccessEvent.RecordType.file.rawValue,
+      let origin = fields["log"]?.string, let file = fields["file"]?.string,
+      let tree = fields["tree"]?.string.flatMap({ MerkleFrontier(text: $0) })
+    else { return nil }
+    self.origin = origin
+    self.file = file
+    self.tree = tree
+    index = fields["index"]?.string.flatMap { Base64.decode($0) }.flatMap { TreeHash($0) }
+  }
+
+  init?(of path: FilePath) throws {
+    guard let first = try LineSource(path).next(), first.isWhole else { return nil }
+    self.init(line: first.line)
+  }
+}
+
+/// A file whose writer is gone and did not end it.
+private struct LeftLog: Sendable {
+  private let path: FilePath
+  private let file: FileDescriptor
+  private let origin: String?
+  private var tree = MerkleFrontier()
+  private var lastSequence: UInt64 = 0
+  private var whole = 0
+  private var torn: [UInt8] = []
+  private var hasEnd = false
+
+  /// Nil when nothing is to be done.
+  init?(_ path: FilePath, _ file: FileDescriptor, isSealed: Bool) throws {
+    self.path = path
+    self.file = file
+    if !isSealed {
+      // A whole last line needs nothing more.
+      var last: UInt8 = 0
+      let size = lseek(file.rawValue, 0, SEEK_END)
+      guard size > 0, unsafe pread(file.rawValue, &last, 1, size - 1) == 1, last != 0x0A else { return nil }
+    } else if try Self.isClosed(file) {
+      return nil
+    }
+    let lines = try LineSource(path)
+    var hasher = TreeHasher()
+    var origin: String?
+    while let (line, isWhole) = try lines.next() {
+      guard isWhole else {
+        torn = Array(line)
+        break
+      }
+      whole = lines.offset
+      if isSealed, line.starts(with: EventLine.checkpointPrefix) { continue }
+      if lines.number == 1, isSealed, let introduction = FileIntroduction(line: line) {
+        origin = introduction.origin
+        tree = introduction.tree
+      }
+      if isSealed {
+        tree.append(hasher.leaf(line.span), &hasher)
+      } else {
+        lastSequence = AccessRecord(line: line)?.sequence ?? lastSequence
+      }
+      hasEnd = isSealed && EventLine.isEnd(line)
+    }
+    self.origin = origin
+    guard whole > 0 || !torn.isEmpty else { return nil }
+  }
+
+  /// Whether the last line is a checkpoint right after the last record.
+  private static func isClosed(_ file: FileDescriptor) throws -> Bool {
+    let size = lseek(file.rawValue, 0, SEEK_END)
+    var tail = [UInt8](repeating: 0, count: 1 << 14)
+    let count = unsafe pread(file.rawValue, &tail, tail.count, max(0, size - off_t(tail.count)))  // as long as it is
+    let lines = tail.prefix(max(0, count)).split(separator: 0x0A, omittingEmptySubsequences: false)
+    guard lines.count > 2, lines[lines.count - 1].isEmpty, EventLine.note(in: lines[lines.count - 2]) != nil else {
+      return false
+    }
+    return EventLine.isEnd(lines[lines.count - 3])
+  }
+
+  /// Writes the last record. What is to be signed then.
+  func end(_ durability: AccessLogSettings.Durability) throws -> Checkpoint? {
+    var tree = tree
+    var hasher = TreeHasher()
+    if !torn.isEmpty, ftruncate(file.rawValue, off_t(whole)) != 0 {
+      throw FileFailure.error("mend", path, Errno(rawValue: errno))
+    }
+    if !hasEnd {
+      var line: [UInt8] = []
+      EventLine.end("its writer died; closed at the next start", torn: torn)
+        .write(sequence: (origin == nil ? lastSequence : tree.size) + 1, to: &line)
+      try write(line, durability)
+      line.removeLast()
+      tree.append(hasher.leaf(line.span), &hasher)
+    }
+    return origin.map { Checkpoint(origin: $0, size: tree.size, root: tree.root(&hasher)) }
+  }
+
+  func add(_ line: EventLine, _ durability: AccessLogSettings.Durability) throws { try write(line.bytes, durability) }
+
+  private func write(_ bytes: [UInt8], _ durability: AccessLogSettings.Durability) throws {
+    try FileFailure.mapping("write", path) {
+      try file.writeAll(bytes)
+      if durability == .synced { try sync(file) }
+    }
+  }
+}

@@ -1,0 +1,167 @@
+import DurableFiles
+import Glibc
+import KMSCore
+import SystemPackage
+
+/// Files that will not be written any more.
+struct OldFiles: Sendable {
+  private let settings: AccessLogSettings
+  private var directory: FilePath { settings.directory }
+
+  init(_ settings: AccessLogSettings) { self.settings = settings }
+
+  // A smaller file takes hardly less of the disk.
+  static let worthCompressing = 1 << 16
+
+  /// Those that nobody writes, and that are large enough.
+  func compress() {
+    for name in (try? LogFileName.all(in: directory)) ?? [] where !name.isCompressed {
+      let path = directory.appending(name.description)
+      guard let status = try? FileStatus(path), status.size >= Self.worthCompressing else { continue }
+      try? withUnused(path) { try AccessLog.compress(path) }  // where there is no room, it stays as it is
+    }
+  }
+
+  /// Deletes those that were last written longer ago than they are kept. A sealed one only with a signed record of
+  /// it, so that it is not taken for stolen.
+  func delete(_ signer: LogSigner?) async {
+    let now = Timestamp.now()
+    var held: Set<String> = []
+    for name in (try? LogFileName.all(in: directory)) ?? [] {
+      let path = directory.appending(name.description)
+      guard let status = try? FileStatus(path),
+        Timestamp(nanoseconds: status.modified).advanced(by: settings.keep) < now
+      else { continue }
+      let entry = await onQueue { try? RemovedFile(path, at: now, keep: settings.keep) }
+      if let entry {
+        // The older files of a log go first.
+        guard !held.contains(entry.origin), let signer, let note = try? await signer.sign(entry.text) else {
+          held.insert(entry.origin)
+          continue
+        }
+        guard (try? RemovedFile.record(note, in: directory)) != nil else { continue }
+      } else if (try? FileIntroduction(of: path)) ?? nil != nil {
+        continue  // sealed, and not whole: it stays for whoever looks
+      }
+      try? withUnused(path) { _ = unsafe unlink(path.string) }  // a Swift string, for the call only
+    }
+  }
+
+  private func withUnused(_ path: FilePath, _ body: () throws -> Void) throws {
+    let file = try FileDescriptor.open(path, .readOnly, options: .closeOnExec)
+    try file.closeAfter {
+      guard flock(file.rawValue, LOCK_EX | LOCK_NB) == 0 else { return }
+      try body()
+    }
+  }
+}
+
+/// A sealed file that was deleted because it had been kept long enough, as a signed note says.
+struct RemovedFile: Sendable, Hashable {
+  static let name = "access-log.removed"
+  private static let header = "strongroom access log: file removed"
+
+  let origin: String
+  /// As it was written, without `.gz`.
+  let file: String
+  let first: UInt64
+  let last: UInt64
+  /// Whether it held the log's last record.
+  let isEnd: Bool
+  /// Time of its last record.
+  let until: Timestamp
+  let removed: Timestamp
+  let keepSeconds: Int64
+
+  var text: String {
+    """
+    \(Self.header)
+    \(origin)
+    \(file)
+    \(first) \(last) \(isEnd ? "end" : "continued")
+    \(until)
+    \(removed) kept for \(keepSeconds) s
+
+    """
+  }
+
+  init?(text: String) {
+    let lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+    guard lines.count == 7, lines[0] == Self.header else { return nil }
+    let range = lines[3].split(separator: " ")
+    let end = lines[5].split(separator: " ")
+    guard range.count == 3, let first = UInt64(range[0]), let last = UInt64(range[1]), end.count == 5,
+      let until = Timestamp(rfc3339: lines[4]), let removed = Timestamp(rfc3339: String(end[0])),
+      let keep = Int64(end[3])
+    else { return nil }
+    self.init(
+      origin: lines[1], file: lines[2], first: first, last: last, isEnd: range[2] == "end", until: until,
+      removed: removed, keepSeconds: keep)
+    guard self.text == text else { return nil }
+  }
+
+  init(
+    origin: String, file: String, first: UInt64, last: UInt64, isEnd: Bool, until: Timestamp, removed: Timestamp,
+    keepSeconds: Int64
+  ) {
+    self.origin = origin
+    self.file = file
+    self.first = first
+    self.last = last
+    self.isEnd = isEnd
+    self.until = until
+    self.removed = removed
+    self.keepSeconds = keepSeconds
+  }
+
+  /// What is to be signed before `path` is deleted; nil when it is not a sealed file that is whole.
+  init?(_ path: FilePath, at now: Timestamp, keep: Duration) throws {
+    let lines = try LineSource(path)
+    var introduction: FileIntroduction?
+    var (first, last) = (UInt64(0), AccessRecord?.none)
+    while let (line, isWhole) = try lines.next() {
+      guard isWhole else { return nil }
+      if line.starts(with: EventLine.checkpointPrefix) { continue }
+      guard let record = AccessRecord(line: line) else { return nil }
+      if last == nil {
+        introduction = FileIntroduction(line: line)
+        first = record.sequence
+      }
+      last = record
+    }
+    // Kept by its last record, whatever the file's own time says.
+    guard let introduction, let last, last.timestamp.advanced(by: keep) < now else { return nil }
+    self.init(
+      origin: introduction.origin, file: introduction.file, first: first, last: last.sequence,
+      isEnd: last.type == .end, until: last.timestamp, removed: now, keepSeconds: keep.components.seconds)
+  }
+
+  /// Adds the note to the folder's list.
+  static func record(_ note: SignedNote, in directory: FilePath) throws {
+    let path = directory.appending(name)
+    try withFileLock(FilePath(path.string)) {
+      try FileFailure.mapping("write", path) {
+        let file = try FileDescriptor.open(path, .writeOnly, options: [.append, .closeOnExec])
+        try file.closeAfter {
+          try file.writeAll(removal(note))
+          try sync(file)
+        }
+      }
+    }
+  }
+
+  private static func removal(_ note: SignedNote) -> [UInt8] {
+    var line = Array(#"{"removed":"#.utf8)
+    line.append(jsonString: note.description)
+    line += "}\n".utf8
+    return line
+  }
+
+  /// The note of one line of the list; nil for one that is different by a byte.
+  static func note(in line: ArraySlice<UInt8>) -> SignedNote? {
+    guard let text = JSONObject(line)?["removed"]?.string, let note = SignedNote(text),
+      removal(note).dropLast() == line
+    else { return nil }
+    return note
+  }
+}

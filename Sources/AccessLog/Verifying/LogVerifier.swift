@@ -1,0 +1,194 @@
+import CryptoPrimitives
+import DurableFiles
+public import KMSCore
+public import SystemPackage
+
+/// Checks a folder's sealed log with nothing but public keys: no provider, no network.
+public struct LogVerifier: Sendable {
+  private let directory: FilePath
+  private let keys: [LogVerifierKey]
+  private let now: Timestamp
+  private let patience: Duration
+
+  /// - Parameters:
+  ///   - directory: folder of the log, or a copy of it.
+  ///   - keys: of which one must have signed each checkpoint.
+  ///   - now: when the folder was copied: a log whose last record is just older may still be written.
+  ///   - patience: how late a heartbeat or checkpoint, which come every minute, may be; a busy machine is late.
+  public init(
+    directory: FilePath, keys: [LogVerifierKey], now: Timestamp = .now(), patience: Duration = .seconds(150)
+  ) {
+    self.patience = patience
+    self.directory = directory
+    self.keys = keys
+    self.now = now
+  }
+
+  /// Reads everything, and says what is not as it was written.
+  ///
+  /// Memory grows with the records between two checkpoints, and with the number of writers; not with the log.
+  /// - Throws: ``KMSError/Code/fileNotFound`` when there is no such folder.
+  public func verify() throws -> LogVerification {
+    var result = LogVerification()
+    guard try FileStatus(directory)?.isFolder == true else {
+      throw KMSError(.fileNotFound, "there is no folder \(directory)", advice: "Name the folder of an access log.")
+    }
+    let index = readIndex(&result)
+    let removed = readRemovals(&result)
+    let logs = try group(&result)
+    result.logs = logs.count
+    for log in logs { check(log, index, removed[log.origin] ?? [], &result) }
+    checkMissing(logs, index, removed, &result)
+    return result
+  }
+
+  private struct WriterFiles {
+    let origin: String
+    var files: [(name: LogFileName, introduction: FileIntroduction)]
+  }
+
+  /// The files of each writer, in the order in which they were written.
+  private func group(_ result: inout LogVerification) throws -> [WriterFiles] {
+    var logs: [WriterFiles] = []
+    var positions: [String: Int] = [:]
+    for name in try LogFileName.all(in: directory) {
+      result.files += 1
+      do {
+        guard let introduction = try FileIntroduction(of: directory.appending(name.description)) else {
+          // A writer may die before it has written anything.
+          let isEmpty = try FileStatus(directory.appending(name.description))?.size == 0
+          if !isEmpty {
+            result.add(.foreignFile, name.description, line: 1, nil, "its first record does not say whose file it is")
+          }
+          continue
+        }
+        if introduction.file != name.original {
+          result.add(.foreignFile, name.description, line: 1, nil, "it was written as \(introduction.file)")
+        }
+        if let position = positions[introduction.origin] {
+          logs[position].files.append((name, introduction))
+        } else {
+          positions[introduction.origin] = logs.count
+          logs.append(WriterFiles(origin: introduction.origin, files: [(name, introduction)]))
+        }
+      } catch let error as KMSError {
+        result.add(.unreadable, name.description, nil, error.message)
+      }
+    }
+    for i in logs.indices { logs[i].files.sort { $0.introduction.tree.size < $1.introduction.tree.size } }
+    return logs
+  }
+
+  private func check(
+    _ log: WriterFiles, _ index: [String: TreeHash], _ removed: [RemovedFile], _ result: inout LogVerification
+  ) {
+    var writer = WriterCheck(origin: log.origin, keys: keys, patience: patience)
+    let gone = Self.removedUpTo(removed)
+    for (name, introduction) in log.files {
+      do {
+        try writer.read(name, in: directory, introduction, removed: { $0 <= gone }, &result)
+      } catch {
+        result.add(.unreadable, name.description, nil, (error as? KMSError)?.message ?? "it cannot be read")
+      }
+    }
+    writer.finish(now: now, &result)
+    let first = log.files[0]
+    guard first.introduction.tree.size == 0 else { return }
+    if let hash = index[log.origin] {
+      if first.introduction.index != hash {
+        result.add(.index, first.name.description, line: 1, nil, "the index has another line for this log")
+      }
+    } else if !isBareBeginning(log) {
+      result.add(.index, first.name.description, line: 1, nil, "the index has no line for this log")
+    }
+  }
+
+  /// A writer that was killed between its first record and its line in the index has logged nothing.
+  private func isBareBeginning(_ log: WriterFiles) -> Bool {
+    guard log.files.count == 1, let lines = try? LineSource(directory.appending(log.files[0].name.description)) else {
+      return false
+    }
+    while let (line, _) = try? lines.next() {
+      if let head = RecordHead(line), !head.type.isOwn { return false }
+    }
+    return true
+  }
+
+  /// The last record of those that were deleted from the log's beginning on, without a gap.
+  private static func removedUpTo(_ removed: [RemovedFile]) -> UInt64 {
+    removed.reduce(0) { $1.first == $0 + 1 ? $1.last : $0 }
+  }
+
+  /// Writers that the index knows and that have no file.
+  private func checkMissing(
+    _ logs: [WriterFiles], _ index: [String: TreeHash], _ removed: [String: [RemovedFile]],
+    _ result: inout LogVerification
+  ) {
+    let present = Set(logs.map(\.origin))
+    for origin in Set(index.keys).union(removed.keys).subtracting(present).sorted() {
+      let files = removed[origin] ?? []
+      let isWhole = Self.removedUpTo(files) == files.last?.last && files.last?.isEnd == true
+      if !isWhole {
+        result.add(
+          .missingLog, WriterIndex.name, nil,
+          files.isEmpty
+            ? "every file of the log \(origin) is gone"
+            : "the log \(origin) is gone; that only its records up to \(Self.removedUpTo(files)) were deleted is on record"
+        )
+      }
+    }
+  }
+
+  // MARK: The folder's own lists
+
+  private func readIndex(_ result: inout LogVerification) -> [String: TreeHash] {
+    var index: [String: TreeHash] = [:]
+    var previous = TreeHasher.empty
+    readLines(WriterIndex.name, &result) { line, number, result in
+      if let entry = WriterIndex.Entry(line, after: previous) {
+        index[entry.log] = WriterIndex.hash(line)
+      } else {
+        result.add(.index, WriterIndex.name, line: number, nil, "the line does not follow from the one before")
+      }
+      previous = WriterIndex.hash(line)
+    }
+    return index
+  }
+
+  private func readRemovals(_ result: inout LogVerification) -> [String: [RemovedFile]] {
+    var removed: [String: [RemovedFile]] = [:]
+    readLines(RemovedFile.name, &result) { line, number, result in
+      guard let note = RemovedFile.note(in: line), keys.contains(where: { $0.verifies(note) }),
+        let entry = RemovedFile(text: note.text)
+      else {
+        result.add(.removal, RemovedFile.name, line: number, nil, "a deletion that the key did not sign")
+        return
+      }
+      guard entry.until.advanced(by: .seconds(entry.keepSeconds)) <= entry.removed else {
+        result.add(.removal, RemovedFile.name, line: number, entry.first...entry.last, "deleted before its time")
+        return
+      }
+      result.removed += 1
+      // A deletion that was cut off is recorded again.
+      if removed[entry.origin]?.last?.last != entry.last { removed[entry.origin, default: []].append(entry) }
+    }
+    return removed
+  }
+
+  private func readLines(
+    _ name: String, _ result: inout LogVerification,
+    _ body: (ArraySlice<UInt8>, Int, inout LogVerification) -> Void
+  ) {
+    let path = directory.appending(name)
+    do {
+      guard try FileStatus(path) != nil else { return }
+      let lines = try LineSource(path)
+      while let (line, isWhole) = try lines.next() {
+        // The last one may be half: its writer was killed, and the next one removes it.
+        if isWhole || !lines.isAtEnd { body(line, lines.number, &result) }
+      }
+    } catch {
+      result.add(.unreadable, name, nil, (error as? KMSError)?.message ?? "it cannot be read")
+    }
+  }
+}

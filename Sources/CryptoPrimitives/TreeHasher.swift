@@ -1,0 +1,76 @@
+internal import COpenSSL
+internal import KMSCore
+
+/// A digest of 32 bytes, by value.
+package struct TreeHash: Sendable, Hashable {
+  private var words: SIMD4<UInt64>
+
+  /// Nil unless there are 32.
+  package init?(_ bytes: some Collection<UInt8>) {
+    guard bytes.count == 32 else { return nil }
+    words = SIMD4()
+    let bytes = Array(bytes)
+    unsafe withUnsafeMutableBytes(of: &words) { unsafe $0.copyBytes(from: bytes) }  // 32 of 32
+  }
+
+  fileprivate init() { words = SIMD4() }
+
+  fileprivate mutating func finish(_ context: OpaquePointer) {
+    let done = unsafe withUnsafeMutableBytes(of: &words) {  // 32 bytes, for the call only
+      unsafe EVP_DigestFinal_ex(context, $0.baseAddress?.assumingMemoryBound(to: UInt8.self), nil)
+    }
+    precondition(done == 1)
+  }
+
+  package var bytes: [UInt8] { unsafe withUnsafeBytes(of: words) { unsafe Array($0) } }  // copied at once
+
+  fileprivate func feed(_ context: OpaquePointer) {
+    unsafe withUnsafeBytes(of: words) { unsafe _ = EVP_DigestUpdate(context, $0.baseAddress, 32) }  // as above
+  }
+}
+
+/// Hashes leaves and nodes of a Merkle tree (RFC 6962, 2.1). One context for all of them: making one costs as much
+/// as a hash.
+@safe
+package struct TreeHasher: ~Copyable, @unchecked Sendable {  // it alone has its context
+  private let context: OpaquePointer
+
+  package init() {
+    guard let context = unsafe EVP_MD_CTX_new(), unsafe EVP_DigestInit_ex2(context, Ciphers.sha256, nil) == 1 else {
+      fatalError("out of memory")
+    }
+    unsafe self.context = context
+  }
+
+  deinit { unsafe EVP_MD_CTX_free(context) }
+
+  /// SHA-256 of 0x00 and the record.
+  package mutating func leaf(_ record: Span<UInt8>) -> TreeHash {
+    start(0)
+    unsafe record.withUnsafeBufferPointer { unsafe _ = EVP_DigestUpdate(context, $0.baseAddress, $0.count) }  // its own
+    return finish()
+  }
+
+  /// SHA-256 of 0x01 and both.
+  package mutating func node(_ left: TreeHash, _ right: TreeHash) -> TreeHash {
+    start(1)
+    unsafe left.feed(context)
+    unsafe right.feed(context)
+    return finish()
+  }
+
+  /// Of the tree without leaves.
+  package static let empty = TreeHash(SHA256.digest([UInt8]().span))!  // a digest has 32 bytes
+
+  private mutating func start(_ prefix: UInt8) {
+    var prefix = prefix
+    unsafe _ = EVP_DigestInit_ex2(context, nil, nil)  // the same again
+    unsafe _ = EVP_DigestUpdate(context, &prefix, 1)
+  }
+
+  private mutating func finish() -> TreeHash {
+    var hash = TreeHash()
+    unsafe hash.finish(context)
+    return hash
+  }
+}
