@@ -74,7 +74,18 @@ let package = Package(
     // The middle: knows providers only as `any KMSProvider`
     library("Envelope", ["KMSCore", "CryptoPrimitives", system]),
     library("AccessLog", ["KMSCore", "DurableFiles", "CryptoPrimitives", "CLinux", "CZlib", system]),
-    library("DataAtRest", ["KMSCore", "Envelope", "AccessLog", "CryptoPrimitives", "DurableFiles", system]),
+    library(
+      "DataAtRest", ["KMSCore", "Envelope", "AccessLog", "Telemetry", "CryptoPrimitives", "DurableFiles", system]),
+
+    // What people look at: report, metrics, traces, alerts. Fed with the log's events
+    library(
+      "Telemetry",
+      [
+        "KMSCore", "AccessLog", "CLinux", "DurableFiles", system,
+        .product(name: "Histogram", package: "hdrhistogram-swift"),
+        .product(name: "Metrics", package: "swift-metrics"),
+        .product(name: "Tracing", package: "swift-distributed-tracing"),
+      ]),
 
     // Tables that hold envelopes, for bulk operations
     library(
@@ -91,8 +102,9 @@ let package = Package(
     library(
       "Strongroom",
       [
-        "KMSCore", "AccessLog", "DataAtRest", "InMemoryProvider", "PublicKeyProvider", "DurableFiles",
+        "KMSCore", "AccessLog", "Telemetry", "DataAtRest", "InMemoryProvider", "PublicKeyProvider", "DurableFiles",
         "Yams", system,
+        .product(name: "Metrics", package: "swift-metrics"),
         .target(name: "PKCS11Provider", condition: onPKCS11),
         .target(name: "OpenSSLProvider", condition: onOpenSSL),
       ]),
@@ -153,6 +165,13 @@ let package = Package(
     .executableTarget(
       name: "AccessLogWriter", dependencies: ["AccessLog", "InMemoryProvider", "KMSCore", system], path: "Tests/AccessLogWriter",
       swiftSettings: strict),
+    tests(
+      "TelemetryTests",
+      [
+        "Strongroom", "Telemetry", "AccessLog", "InMemoryProvider", "KMSCore", "DurableFiles", "TestSupport", system,
+        .product(name: "Metrics", package: "swift-metrics"),
+        .product(name: "InMemoryTracing", package: "swift-distributed-tracing"),
+      ]),
     tests("DurableFilesTests", ["DurableFiles", "KMSCore", system]),
     tests("StrongroomTests", ["Strongroom", "InMemoryProvider", "KMSTesting", "TestSupport", system]),
     tests(

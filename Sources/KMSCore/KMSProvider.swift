@@ -75,6 +75,8 @@ public struct ProviderHealth: Sendable, Hashable {
   public let detail: String
   /// Kind of what is wrong; nil when it serves.
   public let problem: KMSError.Code?
+  /// Sessions to a token, where the provider has such.
+  public var sessions: ProviderSessions?
 
   /// `detail` is one line without secrets.
   public init(isServing: Bool, detail: String) {
@@ -88,5 +90,22 @@ public struct ProviderHealth: Sendable, Hashable {
     isServing = false
     detail = "\(error)"
     problem = (error as? KMSError)?.code ?? .providerUnavailable
+  }
+}
+
+/// Sessions that a provider has to its token.
+public struct ProviderSessions: Sendable, Hashable {
+  /// Open now.
+  public let open: Int
+  /// Of these, in use.
+  public let busy: Int
+  /// Most that are opened.
+  public let limit: Int
+
+  /// Numbers of sessions.
+  public init(open: Int, busy: Int, limit: Int) {
+    self.open = open
+    self.busy = busy
+    self.limit = limit
   }
 }

@@ -4,6 +4,7 @@
 internal import InMemoryProvider
 @_exported public import KMSCore
 internal import PublicKeyProvider
+@_exported public import Telemetry
 
 #if OpenSSL
   internal import OpenSSLProvider
@@ -13,17 +14,25 @@ internal import PublicKeyProvider
 #endif
 
 extension DataAtRestManager {
-  /// A manager as the configuration says, with its access log. Nothing is opened before it is needed.
-  public static func open(_ configuration: SuiteConfiguration) throws -> DataAtRestManager {
+  /// A manager as the configuration says, with its access log, metrics and alerts. Nothing is opened before it is
+  /// needed.
+  ///
+  /// - Parameter attended: a person waits for this process and sees its errors, as with a command: it writes no metrics
+  ///   file, and no alerts to standard error. Metrics that the process has bootstrapped before are counted either way.
+  public static func open(_ configuration: SuiteConfiguration, attended: Bool = false) throws -> DataAtRestManager {
+    let telemetry = try ManagerTelemetry(configuration, attended: attended)
     let providers = try configuration.providers.map { try $0.makeProvider() }
     let signer = configuration.logSigning.flatMap { signing in
       providers.first { $0.identity.name == signing.provider }.map { LogSigner($0, key: signing.key) }
     }
     let log = try AccessLogFile(configuration.accessLog, signer: signer)
-    return try DataAtRestManager(
+    let reporter: any AccessReporter = configuration.summarisesDataOperations ? SummarisingReporter(log) : log
+    let manager = try DataAtRestManager(
       providers: providers, newKeysIn: configuration.provider, configuration: configuration.dataAtRest,
-      reporter: configuration.summarisesDataOperations ? SummarisingReporter(log) : log,
+      reporter: ObservedReporter(reporter, observers: telemetry.observers),
       logFolder: configuration.accessLog.directory)
+    telemetry.watch(manager)
+    return manager
   }
 }
 

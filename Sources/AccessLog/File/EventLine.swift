@@ -16,6 +16,7 @@ import KMSCore
 /// | `accessed_by` | principal, or `unidentified` |
 /// | `request_id`, `trace_id` | the caller's own |
 /// | `context_names` | names of the encryption context's pairs |
+/// | `context_tag` | tells contexts of one process apart; 16 hex digits that say nothing of their values |
 /// | `reason` | of a rotation or a change of state |
 /// | `duration_us` | microseconds with three decimals; only in an outcome |
 /// | `cached` | whether no provider was met; only in an outcome |
@@ -81,6 +82,13 @@ struct EventLine: Sendable {
         line.append(jsonString: name, limit: Self.textLimit)
       }
       line.append(0x5D)
+    }
+    if let tag = event.access.contextTag {
+      line += #","context_tag":""#.utf8
+      for shift in stride(from: 60, through: 0, by: -4) {
+        line.append(hexDigit(UInt8(truncatingIfNeeded: tag >> UInt64(shift)) & 15))
+      }
+      line.append(0x22)
     }
     put(#","reason":"#, event.reason)
     if event.phase == .outcome {

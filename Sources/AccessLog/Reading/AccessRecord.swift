@@ -32,6 +32,8 @@ public struct AccessRecord: Sendable, Hashable {
   public var traceID: String?
   /// Names of the context's pairs; never their values.
   public var contextNames: [String]
+  /// Tells contexts of one process apart; see ``Access/contextTag``.
+  public var contextTag: UInt64?
   /// Why, for rotations and state changes.
   public var reason: String?
   /// Microseconds; nil in an intent.
@@ -67,6 +69,7 @@ public struct AccessRecord: Sendable, Hashable {
     requestID = fields["request_id"]?.string
     traceID = fields["trace_id"]?.string
     contextNames = fields["context_names"]?.strings ?? []
+    contextTag = fields["context_tag"]?.string.flatMap { UInt64($0, radix: 16) }
     reason = fields["reason"]?.string
     durationMicroseconds = fields["duration_us"]?.number
     cached = fields["cached"]?.bool ?? false

@@ -1,5 +1,6 @@
 #pragma once
 /* Linux calls and flags that Swift's Glibc module does not export. */
+#include <spawn.h>
 #include <sys/types.h>
 
 extern const int linux_o_tmpfile;
@@ -11,3 +12,6 @@ void linux_use_one_malloc_arena(void);
 
 /* memmem(3): 1 when `text` stands in `bytes`. */
 int linux_contains(const void *bytes, size_t size, const void *text, size_t text_size);
+
+/* The spawned process gets no descriptor from `first` on. */
+int linux_spawn_close_from(posix_spawn_file_actions_t *actions, int first);

@@ -23,7 +23,7 @@ extension DataAtRestManager {
     from source: FileEndpoint, to destination: FileEndpoint, context: EncryptionContext = .empty,
     key: KeyName? = nil, principal: String? = nil, progress: @escaping @Sendable (Int) -> Void = { _ in }
   ) async throws {
-    let access = Access(principal: principal, contextNames: context.names)
+    let access = Access(principal: principal, context: context)
     try await logged(.encrypt, access) { event in
       let config = try enabledConfiguration()
       try destination.checkIsFree()
@@ -80,7 +80,7 @@ extension DataAtRestManager {
     principal: String? = nil, allowCompromised: Bool = false,
     progress: @escaping @Sendable (Int) -> Void = { _ in }
   ) async throws {
-    let access = Access(principal: principal, contextNames: context.names)
+    let access = Access(principal: principal, context: context)
     try await logged(.decrypt, access) { event in
       _ = try enabledConfiguration()
       try destination.checkIsFree()

@@ -19,7 +19,7 @@ extension DataAtRestManager {
   public func encrypt(
     _ plaintext: [UInt8], context: EncryptionContext = .empty, key: KeyName? = nil, principal: String? = nil
   ) async throws -> [UInt8] {
-    let access = Access(principal: principal, contextNames: context.names)
+    let access = Access(principal: principal, context: context)
     return try await logged(.encrypt, access) { event in
       let config = try enabledConfiguration()
       let name = key ?? config.kmsKeyID
@@ -53,7 +53,7 @@ extension DataAtRestManager {
   public func decrypt(
     _ message: [UInt8], context: EncryptionContext = .empty, principal: String? = nil, allowCompromised: Bool = false
   ) async throws -> [UInt8] {
-    let access = Access(principal: principal, contextNames: context.names)
+    let access = Access(principal: principal, context: context)
     return try await logged(.decrypt, access) { event in
       _ = try enabledConfiguration()
       let plaintext = try await open(

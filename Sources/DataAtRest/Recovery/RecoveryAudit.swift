@@ -90,7 +90,7 @@ extension DataAtRestManager {
   }
 
   private func look(at item: StoredEnvelope, in audit: inout RecoveryAudit, _ principal: String?) async throws {
-    let access = Access(principal: principal, contextNames: item.context.names)
+    let access = Access(principal: principal, context: item.context)
     let bytes = try item.envelope.get()
     guard EnvelopeKind.detect(bytes) != .encrypt0 else {
       let id = try KeyVersionID(Encrypt0Message(parsing: bytes).keyID)

@@ -12,7 +12,7 @@ extension DataAtRestManager {
   public func reencrypt(
     _ message: [UInt8], context: EncryptionContext = .empty, key: KeyName? = nil, principal: String? = nil
   ) async throws -> [UInt8] {
-    let access = Access(principal: principal, contextNames: context.names)
+    let access = Access(principal: principal, context: context)
     return try await logged(.reencrypt, access) { event in
       let config = try enabledConfiguration()
       guard EnvelopeKind.detect(message) != .keyBlob else { throw Self.sharedKeyBlob() }
@@ -41,7 +41,7 @@ extension DataAtRestManager {
     principal: String? = nil,
     progress: @escaping @Sendable (Int) -> Void = { _ in }
   ) async throws {
-    let access = Access(principal: principal, contextNames: context.names)
+    let access = Access(principal: principal, context: context)
     try await logged(.reencrypt, access) { event in
       _ = try enabledConfiguration()
       let old = try await fileJob { _ in

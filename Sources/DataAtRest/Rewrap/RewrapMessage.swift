@@ -15,7 +15,7 @@ extension DataAtRestManager {
     principal: String? = nil
   ) async throws -> [UInt8]? {
     let parsed = try RewrappableMessage(parsing: message)
-    let access = Access(principal: principal, contextNames: context.names)
+    let access = Access(principal: principal, context: context)
     let new = try await newRecipients(of: parsed.message, for: goal, context: context, access: access)
     return try new.map { try parsed.replacing(recipients: $0) }
   }

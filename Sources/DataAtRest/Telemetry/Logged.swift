@@ -1,4 +1,5 @@
 internal import KMSCore
+internal import Telemetry
 
 extension AccessReporter {
   /// Runs one data operation and logs it, whatever its outcome. The result is dropped when the log fails.
@@ -9,9 +10,11 @@ extension AccessReporter {
     event.access.fillIn()
     let start = ContinuousClock.now
     do {
-      try check(event.access)
-      try Task.checkCancellation()
-      let result = try await body(&event)
+      let result = try await traced(&event) { event in
+        try check(event.access)
+        try Task.checkCancellation()
+        return try await body(&event)
+      }
       event.timestamp = .now()
       event.duration = ContinuousClock.now - start
       try await report(event)

@@ -1,6 +1,7 @@
-public import AccessLog
+internal import AccessLog
 internal import Envelope
 public import KMSCore
+public import Telemetry
 
 /// One rotation, as the access log holds it.
 public struct KeyRotationLog: Sendable, Hashable {

@@ -10,6 +10,9 @@ public struct Access: Sendable, Hashable {
   public var requestID: String?
   /// Id of the trace that the request belongs to: 32 hex digits (W3C Trace Context).
   public var traceID: String?
+  /// Tells one encryption context from another, without saying what is in them: made under a key that this process
+  /// made for itself and takes with it. Nil for the empty context.
+  public var contextTag: UInt64?
 
   /// Nobody in particular, unless said.
   public init(

@@ -20,6 +20,8 @@ public struct SuiteConfiguration: Sendable {
   public let summarisesDataOperations: Bool
   /// Which key signs the log's checkpoints; nil: none, and then nobody sees that the log was changed.
   public let logSigning: LogSigningSettings?
+  /// Metrics and alerts.
+  public let telemetry: TelemetrySettings
 
   /// Reads the first that there is: `file`, `STRONGROOM_CONFIG`, `./strongroom.yaml`,
   /// `~/.config/strongroom/strongroom.yaml`, the built-in defaults.
@@ -70,13 +72,13 @@ public struct SuiteConfiguration: Sendable {
   public func with(provider: String) throws -> SuiteConfiguration {
     try SuiteConfiguration(
       origin: origin, provider: provider, providers: providers, dataAtRest: dataAtRest, accessLog: accessLog,
-      logSigning: logSigning, summarisesDataOperations: summarisesDataOperations)
+      logSigning: logSigning, summarisesDataOperations: summarisesDataOperations, telemetry: telemetry)
   }
 
   private init(
     origin: String, provider: String, providers: [ProviderSettings], dataAtRest: DataAtRestConfig,
     accessLog: AccessLogSettings, logSigning: LogSigningSettings?,
-    summarisesDataOperations: Bool
+    summarisesDataOperations: Bool, telemetry: TelemetrySettings
   ) throws {
     guard providers.contains(where: { $0.name == provider }) else {
       throw KMSError(
@@ -90,6 +92,7 @@ public struct SuiteConfiguration: Sendable {
     self.accessLog = accessLog
     self.logSigning = logSigning
     self.summarisesDataOperations = summarisesDataOperations
+    self.telemetry = telemetry
   }
 
   init(settings: Settings, folder: FilePath, places: Places, origin: String) throws {
@@ -122,7 +125,8 @@ public struct SuiteConfiguration: Sendable {
         logSigning: Self.logSigning(settings, providers.map(\.name), provider),
         summarisesDataOperations: settings.converted("access-log.data-operations", "each or summary") {
           ["each": false, "summary": true][$0]
-        } ?? false)
+        } ?? false,
+        telemetry: TelemetrySettings(settings, folder: folder, rotationInterval: dataAtRest.keyRotationInterval))
     } catch let error as KMSError {
       throw settings.placed(error)
     }

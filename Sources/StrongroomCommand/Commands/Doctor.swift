@@ -63,7 +63,7 @@ struct Doctor: AsyncParsableCommand {
       await check(
         "providers",
         {
-          manager = try DataAtRestManager.open(configuration)
+          manager = try DataAtRestManager.open(configuration, attended: true)
           return configuration.providers.map(\.name).joined(separator: ", ")
         }), let manager
     else { return }

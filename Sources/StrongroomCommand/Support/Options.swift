@@ -21,7 +21,7 @@ struct SuiteOptions: ParsableArguments {
 
   /// Runs `body` with a manager, closed afterwards, in the principal's name.
   func withManager<Result>(_ body: (DataAtRestManager) async throws -> Result) async throws -> Result {
-    let manager = try DataAtRestManager.open(load())
+    let manager = try DataAtRestManager.open(load(), attended: true)
     return try await withPrincipal(principal ?? Self.unixUser) {
       do {
         let result = try await body(manager)

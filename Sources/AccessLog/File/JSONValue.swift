@@ -15,6 +15,12 @@ package enum JSONValue {
     return String(decoding: bytes, as: UTF8.self)
   }
 
+  /// The same on one line.
+  package var line: String {
+    // A newline inside a string is escaped, so these are all between values.
+    text.split(separator: "\n").map { $0.drop { $0 == " " } }.joined(separator: " ")
+  }
+
   private func write(to bytes: inout [UInt8], indent: Int) {
     switch self {
     case .string(let text): bytes.append(jsonString: text)
@@ -51,7 +57,7 @@ package enum JSONValue {
 }
 
 /// `value / 10^decimals` with a point.
-func fixed(_ value: Int64, decimals: Int) -> String {
+package func fixed(_ value: Int64, decimals: Int) -> String {
   var digits = String(value.magnitude)
   if digits.count <= decimals { digits = String(repeating: "0", count: decimals + 1 - digits.count) + digits }
   let point = decimals == 0 ? "" : "."

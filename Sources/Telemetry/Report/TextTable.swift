@@ -1,3 +1,4 @@
+import AccessLog
 import KMSCore
 
 /// Lines of at most 80 columns for a terminal.
@@ -32,8 +33,13 @@ enum TextTable {
 
   /// At most `width` characters, an ellipsis for what is cut off; nothing in it moves a terminal's cursor.
   static func fitted(_ text: String, _ width: Int) -> String {
-    let shown = String(text.prefix(width + 1).map { $0.unicodeScalars.contains(where: isControl) ? "?" : $0 })
+    let shown = printable(text.prefix(width + 1))
     return shown.count <= width ? shown : shown.prefix(max(0, width - 1)) + "…"
+  }
+
+  /// Nothing in it moves a terminal's cursor.
+  static func printable(_ text: some StringProtocol) -> String {
+    String(text.map { $0.unicodeScalars.contains(where: isControl) ? "?" : $0 })
   }
 
   private static func isControl(_ scalar: Unicode.Scalar) -> Bool {

@@ -1,3 +1,4 @@
+public import AccessLog
 public import KMSCore
 
 /// What happened to the keys in a period: rotations, access patterns, failures, key ages, latencies.

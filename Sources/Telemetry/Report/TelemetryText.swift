@@ -1,3 +1,4 @@
+import AccessLog
 import KMSCore
 import SystemPackage
 

@@ -1,0 +1,29 @@
+internal import Envelope
+internal import KMSCore
+
+extension Access {
+  /// Work on data of this context.
+  init(principal: String?, context: EncryptionContext) {
+    self.init(principal: principal, contextNames: context.names)
+    contextTag = context.isEmpty ? nil : ContextTag.of(context.encoded)
+  }
+}
+
+extension EncryptionContext {
+  fileprivate var isEmpty: Bool { names.isEmpty }
+}
+
+/// A short keyed hash of a context: equal for equal contexts of one process, and of no use to guess values with, as
+/// nobody outside has its key.
+private enum ContextTag {
+  // `Hasher` is keyed by the process as well, but an environment variable can take that away.
+  private static let key = (UInt64.random(in: .min ... .max), UInt64.random(in: .min ... .max))
+
+  static func of(_ encoded: [UInt8]) -> UInt64 {
+    var hasher = Hasher()
+    hasher.combine(key.0)
+    hasher.combine(key.1)
+    unsafe encoded.withUnsafeBytes { unsafe hasher.combine(bytes: $0) }  // for the call only
+    return UInt64(bitPattern: Int64(hasher.finalize()))
+  }
+}

@@ -1,0 +1,62 @@
+internal import AccessLog
+internal import KMSCore
+
+/// What alert rules look at: the same for an event that happens now and for a record that is read back.
+struct Observation: Sendable, Hashable {
+  var timestamp: Timestamp
+  var operation: AccessEvent.Operation
+  var phase: AccessEvent.Phase
+  var key: String?
+  /// When the key version was made; nil where nobody knows.
+  var versionMade: Timestamp?
+  var provider: String?
+  var principal: String
+  /// Nil on success.
+  var errorCode: String?
+  var nanoseconds: UInt64
+  var isCached: Bool
+  /// Tells contexts of one process apart.
+  var contextTag: UInt64?
+  /// How many operations it stands for.
+  var count: Int
+  /// The log failed to sign a checkpoint.
+  var isFailedCheckpoint: Bool
+
+  init(_ event: AccessEvent) {
+    timestamp = event.timestamp
+    operation = event.operation
+    phase = event.phase
+    key = event.key?.description
+    versionMade = event.version?.created
+    provider = event.provider
+    principal = event.access.principal ?? AccessRecord.unidentified
+    errorCode = event.errorCode?.rawValue
+    let (seconds, attoseconds) = event.duration.components
+    nanoseconds = UInt64(max(0, seconds)) &* 1_000_000_000 &+ UInt64(max(0, attoseconds) / 1_000_000_000)
+    isCached = event.cached
+    contextTag = event.access.contextTag
+    count = event.count ?? 1
+    isFailedCheckpoint = event.recordType == .checkpoint && !event.success
+  }
+
+  init(_ record: AccessRecord) {
+    timestamp = record.timestamp
+    operation = record.operation
+    phase = record.phase
+    key = record.keyID
+    versionMade = record.keyVersion.flatMap { try? KeyVersionID(parsing: $0) }?.created
+    provider = record.provider
+    principal = record.accessedBy
+    errorCode = record.success == false ? record.errorCode ?? "unknown" : nil
+    nanoseconds = UInt64(max(0, min((record.durationMicroseconds ?? 0) * 1000, 1e18)))
+    isCached = record.cached
+    contextTag = record.contextTag
+    count = max(1, record.count)
+    isFailedCheckpoint = record.type == .checkpoint && record.success == false
+  }
+}
+
+extension AccessEvent.Operation {
+  /// What an application does with data, as opposed to calls that this makes to providers.
+  var isDataUse: Bool { self == .encrypt || self == .decrypt }
+}

@@ -1,0 +1,174 @@
+import Glibc
+import KMSCore
+
+/// What is remembered of one key.
+struct KeyWatch: Sendable {
+  private let since: Int64
+  private var principals: Set<String> = []
+  var failures = FailureWindow()
+
+  /// A key with more principals than this has no familiar ones.
+  private static let limit = 256
+
+  init(since: Timestamp) { self.since = since.seconds }
+
+  mutating func isNew(_ principal: String, at now: Timestamp, learning: Int64) -> Bool {
+    guard principals.count < Self.limit, principals.insert(principal).inserted else { return false }
+    return now.seconds - since >= learning
+  }
+}
+
+/// Failures and all in the last five minutes, by half minutes.
+struct FailureWindow: Sendable {
+  private static let parts = 10
+  private static let width = AlertSettings.window / Int64(parts)
+  private var all = InlineArray<10, UInt32>(repeating: 0)
+  private var failed = InlineArray<10, UInt32>(repeating: 0)
+  private var newest = Int64.min
+
+  /// The sums after a failure; nil after a success, which is never the last straw.
+  mutating func add(second: Int64, count: Int, failed isFailure: Bool) -> (failed: Int, all: Int)? {
+    let part = second / Self.width
+    if part > newest {
+      let gone = newest == .min ? Int64(Self.parts) : min(part - newest, Int64(Self.parts))
+      for i in 0..<gone {
+        let index = Int((part - i) % Int64(Self.parts))
+        all[index] = 0
+        failed[index] = 0
+      }
+      newest = part
+    }
+    guard part > newest - Int64(Self.parts) else { return nil }
+    let index = Int(part % Int64(Self.parts))
+    all[index] &+= UInt32(clamping: count)
+    guard isFailure else { return nil }
+    failed[index] &+= UInt32(clamping: count)
+    var sums = (failed: 0, all: 0)
+    for i in 0..<Self.parts {
+      sums.failed += Int(failed[i])
+      sums.all += Int(all[i])
+    }
+    return sums
+  }
+}
+
+/// What is remembered of one principal.
+struct PrincipalWatch: Sendable {
+  let since: Int64
+  private var known: Set<String> = []
+  private var window = Int64.min
+  var operations = PeakWatch()
+  var contexts = PeakWatch()
+  private var distinct = DistinctCounter()
+
+  private static let limit = 64
+
+  init(since: Timestamp) { self.since = since.seconds }
+
+  mutating func isNew(_ operation: String) -> Bool {
+    known.count < Self.limit && known.insert(operation).inserted
+  }
+
+  /// Closes the window before, where the event is of a later one.
+  mutating func enterWindow(of second: Int64, _ settings: AlertSettings) {
+    let entered = second / AlertSettings.window
+    guard entered > window else { return }
+    let passed = window == .min ? 0 : entered - window
+    window = entered
+    operations.next(after: passed, factor: settings.rateFactor, atLeast: settings.rateAtLeast)
+    contexts.next(after: passed, factor: settings.contextsFactor, atLeast: settings.contextsAtLeast)
+    distinct.removeAll()
+  }
+
+  /// True when it makes the window unusual.
+  mutating func add(context tag: UInt64) -> Bool {
+    // A tag is a hash already, but a log's may be anybody's: mixed once more.
+    distinct.add(tag &* 0x9E37_79B9_7F4A_7C15) && contexts.rise(to: Int(distinct.estimate))
+  }
+}
+
+/// A count in windows, against the highest that windows reached, which loses half in a week.
+struct PeakWatch: Sendable {
+  private(set) var count = 0
+  private(set) var peak = 0.0
+  private var limit = Int.max
+  private var isFlagged = false
+
+  /// True when the count has just become unusual.
+  mutating func add(_ more: Int) -> Bool { rise(to: count &+ more) }
+
+  mutating func rise(to value: Int) -> Bool {
+    count = max(count, value)
+    guard count >= limit, !isFlagged else { return false }
+    isFlagged = true
+    return true
+  }
+
+  mutating func next(after windows: Int64, factor: Double, atLeast: Int) {
+    // What was unusual lifts the baseline slowly, so that it does not hide the next time.
+    let reached = isFlagged ? min(Double(count), 2 * max(peak, Double(atLeast) / factor)) : Double(count)
+    peak = max(peak, reached) * exp2(-Double(windows * AlertSettings.window) / 604_800)
+    count = 0
+    isFlagged = false
+    limit = Int(max(Double(atLeast), min(factor * peak, 1e15)))
+  }
+}
+
+/// How long a provider's calls take: the value that nine tenths stay under, in windows of five minutes with fifty
+/// calls at least, against its moving average.
+struct LatencyWatch: Sendable {
+  // Four buckets for every power of two.
+  private var buckets = [UInt32](repeating: 0, count: 256)
+  private var count = 0
+  private var began = Int64.min
+  /// Of the value's binary logarithm.
+  private var average = 0.0
+  private var windows = 0
+
+  private static let fewest = 50
+  private static let learned = 12
+  private static let weight = 0.1
+  /// A millisecond: below it, nobody waits.
+  private static let noticeable: UInt64 = 1_000_000
+
+  /// At the end of a window that was slow, its value and the usual one in nanoseconds.
+  mutating func add(_ nanoseconds: UInt64, second: Int64, factor: Double) -> (now: UInt64, usual: UInt64)? {
+    if began == .min { began = second }
+    var slow: (UInt64, UInt64)?
+    if second - began >= AlertSettings.window, count >= Self.fewest {
+      slow = close(factor)
+      began = second
+    }
+    buckets[Self.bucket(of: nanoseconds)] &+= 1
+    count += 1
+    return slow
+  }
+
+  private mutating func close(_ factor: Double) -> (UInt64, UInt64)? {
+    var above = count / 10
+    var index = buckets.count - 1
+    while index > 0, above >= Int(buckets[index]) {
+      above -= Int(buckets[index])
+      index -= 1
+    }
+    for i in buckets.indices { buckets[i] = 0 }
+    count = 0
+    let value = Double(index) / 4
+    defer { windows += 1 }
+    guard windows > 0 else {
+      average = value
+      return nil
+    }
+    let (now, usual) = (exp2(value), exp2(average))
+    // An average from the first windows on, then a moving one; a slow window moves it as one that is twice as slow.
+    average += (min(value, average + 1) - average) * max(Self.weight, 1 / Double(windows + 1))
+    guard windows >= Self.learned, now > factor * usual, now >= Double(Self.noticeable) else { return nil }
+    return (UInt64(now), UInt64(usual))
+  }
+
+  private static func bucket(of value: UInt64) -> Int {
+    guard value >= 4 else { return 0 }
+    let exponent = 63 - value.leadingZeroBitCount
+    return exponent * 4 + Int(value >> UInt64(exponent - 2)) & 3
+  }
+}
