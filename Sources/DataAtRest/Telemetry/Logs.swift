@@ -78,8 +78,11 @@ extension DataAtRestManager {
 
   /// What happened since `since` (the last seven days when nil), from the access log, and the state of all keys.
   ///
+  /// - Parameter alerts: rules that find incidents.
   /// - Throws: ``KMSError/Code/notSupported`` when the manager was given no log folder.
-  public func generateTelemetryReport(since: Timestamp? = nil) async throws -> TelemetryReport {
+  public func generateTelemetryReport(
+    since: Timestamp? = nil, alerts: AlertSettings = AlertSettings()
+  ) async throws -> TelemetryReport {
     guard let logFolder else {
       throw KMSError(
         .notSupported, "the access log is not a folder that can be read back",
@@ -90,8 +93,8 @@ extension DataAtRestManager {
     let versions = try await keyVersions()
     let interval = configuration.keyRotationInterval
     return try await fileJob { _ in
-      var report = TelemetryReport(versions: versions, rotationInterval: interval, since: since, now: now)
-      report.damaged = try AccessLogReader(directory: logFolder).forEach(matching: AccessFilter(since: since)) {
+      var report = TelemetryReport(versions: versions, rotationInterval: interval, since: since, now: now, alerts: alerts)
+      report.damaged = try AccessLogReader(directory: logFolder).forEach(matching: report.filter) {
         record, _ in report.add(record)
       }.damaged
       return report

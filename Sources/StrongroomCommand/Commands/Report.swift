@@ -1,5 +1,6 @@
 import ArgumentParser
 import Strongroom
+import SystemPackage
 
 struct Report: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -8,13 +9,24 @@ struct Report: AsyncParsableCommand {
       EXAMPLES
         strongroom report --since 24h
         strongroom report --json
+        strongroom report --since 30d --html report.html
       """)
   @OptionGroup var suite: SuiteOptions
   @OptionGroup var period: PeriodOptions
   @OptionGroup var format: JSONOption
 
+  @Option(
+    name: .long, help: ArgumentHelp("Write a page to look at: one file, no network.", valueName: "file"),
+    completion: .file())
+  var html: String?
+  @Flag(name: .long, help: "Replace the page when it is there already.") var force = false
+
   func run() async throws {
-    let report = try await suite.withManager { try await $0.generateTelemetryReport(since: period.start()) }
-    Terminal.print(format.json ? report.json() : report.text)
+    let alerts = try suite.load().telemetry.alerts
+    let report = try await suite.withManager {
+      try await $0.generateTelemetryReport(since: period.start(), alerts: alerts)
+    }
+    if let html { try report.writeHTML(to: FilePath(html), replacing: force) }
+    if html == nil || format.json { Terminal.print(format.json ? report.json() : report.text) }
   }
 }

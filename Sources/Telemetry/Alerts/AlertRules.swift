@@ -71,7 +71,7 @@ struct AlertRules: Sendable {
     }
     if event.operation == .rotate, let error = event.errorCode {
       report(
-        Alert(.rotationFailed, at: event.timestamp, key: key, "key \(key) could not be rotated: \(error)"), found)
+        Alert(.rotationFailed, at: event.timestamp, key: key, "a rotation of key \(key) failed: \(error)"), found)
     }
     if event.operation == .encrypt, event.errorCode == nil, let overdueAge, let made = event.versionMade,
       event.timestamp.seconds - made.seconds > overdueAge

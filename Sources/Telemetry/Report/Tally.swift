@@ -9,10 +9,9 @@ struct Tally: Sendable, Hashable {
   static let others = "(others)"
   private(set) var counts: [String: Count] = [:]
 
-  mutating func add(_ name: String, success: Bool) {
+  mutating func add(_ name: String, _ times: Int = 1, success: Bool) {
     let known = counts.count < Self.limit || counts[name] != nil
-    counts[known ? name : Self.others, default: Count()].total += 1
-    if !success { counts[known ? name : Self.others, default: Count()].failed += 1 }
+    counts[known ? name : Self.others, default: Count()].add(times, success: success)
   }
 
   /// The most frequent first.

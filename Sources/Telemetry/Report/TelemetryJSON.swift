@@ -17,6 +17,9 @@ extension TelemetryReport {
   /// | `recent_failures`, `recent_events` | the last 20 of each, oldest first, fields as in the log |
   /// | `key_versions` | `key_id`, `key_version`, `provider`, `purpose`, `state`, `created`, `age_seconds` |
   /// | `latency` | a provider's operation: `count`, `p50_us`, `p95_us`, `p99_us`, `max_us` (microseconds) |
+  /// | `performance` | `operations_per_second`, `highest_per_second` in any step of the timeline, `cache_lookups`, `cache_hits` |
+  /// | `timeline` | `step_seconds`, and `steps`: `begin`, `count`, `failed` |
+  /// | `security_incidents` | what the alert rules find: `rule`, `first`, `last`, `count`, `message`, and `key_id`, `principal`, `provider`, `operation` where it is about one; oldest first |
   /// | `damaged` | `count`, and the first `lines`: `file`, `line`, `damage` |
   public func json() -> String {
     JSONValue.object([
@@ -47,6 +50,26 @@ extension TelemetryReport {
       ("recent_events", .array(recent.elements.map(Self.event))),
       ("key_versions", .array(keys.rows.map(Self.version))),
       ("latency", .array(latencyRows.map(Self.latency))),
+      (
+        "performance",
+        .object([
+          ("operations_per_second", .thousandths(Int64(min(rate, 1e12) * 1000))),
+          ("highest_per_second", .thousandths(Int64(min(timeline.highestRate, 1e12) * 1000))),
+          ("cache_lookups", .integer(Int64(cache.lookups))), ("cache_hits", .integer(Int64(cache.hits))),
+        ])
+      ),
+      (
+        "timeline",
+        .object([
+          ("step_seconds", .integer(timeline.step)),
+          (
+            "steps",
+            .array(
+              timeline.steps.map { .object([("begin", .string($0.begin.description))] + Self.counts($0.count)) })
+          ),
+        ])
+      ),
+      ("security_incidents", .array(incidents.map(Self.incident))),
       ("damaged", Self.damage(damaged)),
     ]).text
   }
@@ -115,6 +138,17 @@ extension TelemetryReport {
       ("p95_us", microseconds(0.95)),
       ("p99_us", microseconds(0.99)),
       ("max_us", microseconds(1)),
+    ])
+  }
+
+  private static func incident(_ incident: Incidents.Incident) -> JSONValue {
+    let alert = incident.alert
+    return .object([
+      ("rule", .string(alert.rule.rawValue)), ("first", .string(alert.timestamp.description)),
+      ("last", .string(incident.last.description)), ("count", .integer(Int64(incident.count))),
+      ("message", .string(alert.message)), ("key_id", alert.key.map(JSONValue.string)),
+      ("principal", alert.principal.map(JSONValue.string)), ("provider", alert.provider.map(JSONValue.string)),
+      ("operation", alert.operation.map(JSONValue.string)),
     ])
   }
 

@@ -6,7 +6,8 @@ extension TelemetryReport {
   /// The report for a person at a terminal: aligned, 80 columns, no control characters. What needs attention is first.
   public var text: String {
     let sections: [(title: String, lines: [String])] = [
-      ("Key management report", summaryLines), ("Needs attention", attentionLines), ("Rotations", rotationLines),
+      ("Key management report", summaryLines), ("Needs attention", attentionLines),
+      ("Security incidents", incidentLines), ("Rotations", rotationLines),
       ("Keys", keyLines), ("By key", lines(byKey)), ("By principal", lines(byPrincipal)),
       ("By operation", lines(byOperation)), ("By outcome", lines(byOutcome)), ("By hour of the day (UTC)", hourLines),
       ("Latency", latencyLines), ("Recent failures", recentFailures.elements.flatMap(Self.detailed)),
@@ -22,39 +23,32 @@ extension TelemetryReport {
       TextTable.row(.left("period", 12), .rest("\(TextTable.time(since)) to \(TextTable.time(now))")),
       TextTable.row(.left("operations", 12), .rest("\(outcomes.total), \(outcomes.failed) failed")),
       TextTable.row(.left("rotations", 12), .rest("\(rotations.total), \(rotations.failed) failed")),
+      TextTable.row(
+        .left("rate", 12), .rest(Self.perSecond(rate) + ", at most " + Self.perSecond(timeline.highestRate))),
+      TextTable.row(
+        .left("cache", 12), .rest(cacheHitRate.map { "\(Self.percent($0)) of \(cache.lookups) hit" } ?? "not used")),
     ]
   }
 
-  private var attentionLines: [String] {
-    var lines = keys.overdue.map { overdue in
-      let interval = TextTable.age(rotationInterval)
-      let what =
-        switch overdue.current {
-        case nil: "has no active version: make one"
-        case .some(let row):
-          row.age.map { "is \(TextTable.age($0)) old, due after \(interval): rotate it" }
-            ?? "was made elsewhere, at an unknown time: rotate it"
-        }
-      return TextTable.row(.rest("key \(overdue.key) \(what)"))
-    }
-    lines += keys.interrupted.map { key in
-      TextTable.row(.rest("key \(key) has older versions active, a rotation was cut off: rotate --due"))
-    }
-    lines += failedRotations.sorted { $0.key < $1.key }.map { key, failed in
-      TextTable.row(
-        .rest("key \(key) could not be rotated: \(failed.last.errorCode ?? "failed"), \(failed.count) times"))
-    }
-    if rotations.failed > 0 { lines.append(TextTable.row(.rest("failed rotations: \(rotations.failed)"))) }
-    if outcomes.failed > 0 { lines.append(TextTable.row(.rest("failed operations: \(outcomes.failed)"))) }
-    if damaged.count > 0 {
-      lines.append(TextTable.row(.rest("damaged lines in the log: \(damaged.count)")))
-      lines += damaged.lines.prefix(Self.recentLimit).map { line in
-        TextTable.row(
-          .rest("\(line.file.lastComponent?.string ?? line.file.string):\(line.number): \(line.damage.rawValue)"))
-      }
-    }
-    return lines
+  static func perSecond(_ rate: Double) -> String {
+    fixed(Int64((min(rate, 1e12) * 1000).rounded()), decimals: 3) + " a second"
   }
+
+  static func percent(_ part: Double) -> String { fixed(Int64((part * 1000).rounded()), decimals: 1) + " %" }
+
+  private var incidentLines: [String] {
+    let shown = incidents.suffix(Self.recentLimit).flatMap { incident in
+      let again = incident.count > 1 ? ", \(incident.count) times to \(TextTable.time(incident.last))" : ""
+      return [
+        TextTable.row(
+          .left(TextTable.time(incident.alert.timestamp), 20), .rest("\(incident.alert.rule)\(again)"))
+      ] + TextTable.wrapped(incident.alert.message, indent: 24)
+    }
+    let more = found.total - found.all.count + max(0, incidents.count - Self.recentLimit)
+    return (more > 0 ? [TextTable.row(.rest("\(more) earlier or more ones are not listed"))] : []) + shown
+  }
+
+  private var attentionLines: [String] { attentionNotes.map { TextTable.row(.rest($0)) } }
 
   private var rotationLines: [String] { recentRotations.elements.flatMap(Self.detailed) }
 

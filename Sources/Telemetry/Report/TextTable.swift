@@ -49,6 +49,20 @@ enum TextTable {
     }
   }
 
+  /// A sentence over as many lines as it needs.
+  static func wrapped(_ text: String, indent: Int) -> [String] {
+    var lines: [String] = []
+    var line = ""
+    for word in printable(text).split(separator: " ") {
+      if !line.isEmpty, indent + line.count + 1 + word.count > width {
+        lines.append(spaces(indent) + line)
+        line = ""
+      }
+      line += (line.isEmpty ? "" : " ") + fitted(String(word), width - indent)
+    }
+    return line.isEmpty ? lines : lines + [spaces(indent) + line]
+  }
+
   private static func spaces(_ count: Int) -> String { String(repeating: " ", count: max(0, count)) }
 
   /// `2026-11-24 08:36:00Z`
