@@ -171,7 +171,10 @@ let package = Package(
         "Strongroom", "Telemetry", "AccessLog", "InMemoryProvider", "KMSCore", "DurableFiles", "TestSupport", system,
         .product(name: "Metrics", package: "swift-metrics"),
         .product(name: "InMemoryTracing", package: "swift-distributed-tracing"),
+        .product(name: "Tracing", package: "swift-distributed-tracing"),
       ]),
+    .executableTarget(
+      name: "TelemetryCost", dependencies: ["Telemetry", "KMSCore"], path: "Tests/TelemetryCost", swiftSettings: strict),
     tests("DurableFilesTests", ["DurableFiles", "KMSCore", system]),
     tests("StrongroomTests", ["Strongroom", "InMemoryProvider", "KMSTesting", "TestSupport", system]),
     tests(

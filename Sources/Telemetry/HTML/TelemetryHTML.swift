@@ -107,7 +107,8 @@ extension TelemetryReport {
     let rows = tally.sorted
     let most = rows.first?.count.total ?? 0
     var shown: [HTML] = rows.prefix(12).map { name, count in
-      let failed: HTML = count.failed == 0 ? "" : "<br><small class=\"isbad\">\(Self.grouped(count.failed)) failed</small>"
+      let failed: HTML =
+        count.failed == 0 ? "" : "<br><small class=\"isbad\">\(Self.grouped(count.failed)) failed</small>"
       return """
         <div class="row"><span>\(name)</span>\(Charts.bar(count, of: most))\
         <span class="number">\(Self.grouped(count.total))\(failed)</span></div>

@@ -36,7 +36,15 @@ public final class MetricsObserver: AccessObserver, Sendable {
     last = Gauge(label: MetricNames.logLast, dimensions: [], factory: factory)
     hits = Counter(label: MetricNames.cache, dimensions: [("outcome", "hit")], factory: factory)
     misses = Counter(label: MetricNames.cache, dimensions: [("outcome", "miss")], factory: factory)
-    refused.increment(by: 0)  // there from the start, so that its first increase is one
+    // There from the start: Prometheus sees no increase in a counter that begins with one.
+    refused.increment(by: 0)
+    for rule in Alert.Rule.all { alerts(rule).increment(by: 0) }
+    series.withLock { series in
+      for operation in [AccessEvent.Operation.encrypt, .decrypt, .rotate] {
+        let name = Name(operation: operation, provider: nil)
+        series[name] = make(name)
+      }
+    }
   }
 
   /// Counts the event.
@@ -48,7 +56,7 @@ public final class MetricsObserver: AccessObserver, Sendable {
     let (seconds, attoseconds) = event.duration.components
     let nanoseconds = seconds &* 1_000_000_000 &+ attoseconds / 1_000_000_000
     // A data operation's provider is only where its key is; its calls to that provider have events of their own.
-    let provider = event.operation.isDataUse ? nil : event.provider
+    let provider = event.operation.isDataUse || event.operation == .rotate ? nil : event.provider
     let (counter, error, duration) = series.withLock { series in
       let name = self.name(event.operation, provider, among: series)
       let found = series[name] ?? make(name)
@@ -66,7 +74,11 @@ public final class MetricsObserver: AccessObserver, Sendable {
 
   /// Counts an alert that was sent.
   public func sent(_ alert: Alert) {
-    Counter(label: MetricNames.alerts, dimensions: [("rule", alert.rule.rawValue)], factory: factory).increment()
+    alerts(alert.rule).increment()
+  }
+
+  private func alerts(_ rule: Alert.Rule) -> Counter {
+    Counter(label: MetricNames.alerts, dimensions: [("rule", rule.rawValue)], factory: factory)
   }
 
   /// Counts that the log did not take it.

@@ -1,0 +1,151 @@
+import CoreMetrics
+import Foundation
+import KMSCore
+import SystemPackage
+import TestSupport
+import Testing
+
+@testable import Telemetry
+
+private let promtool = "/usr/bin/promtool"
+private let hasPromtool = FileManager.default.fileExists(atPath: promtool)
+private let monitoring = URL(filePath: #filePath).appending(path: "../../../docs/monitoring").standardized.path
+
+@Suite struct MetricsTests {
+  private func event(
+    _ operation: AccessEvent.Operation, provider: String? = "hsm", error: KMSError.Code? = nil, cached: Bool = false,
+    count: Int? = nil
+  ) -> AccessEvent {
+    AccessEvent(
+      operation, timestamp: Timestamp(seconds: 1_700_000_000), key: try! KeyName("pii"), provider: provider,
+      errorCode: error, duration: .microseconds(40), cached: cached, count: count)
+  }
+
+  private func filled() -> (PrometheusFactory, MetricsObserver) {
+    let factory = PrometheusFactory()
+    let metrics = MetricsObserver(factory: factory)
+    for _ in 0..<3 { metrics.took(event(.unwrap), afterNanoseconds: 2000) }
+    metrics.took(event(.unwrap, error: .doesNotOpen), afterNanoseconds: 2000)
+    metrics.took(event(.decrypt), afterNanoseconds: 2000)
+    metrics.took(event(.decrypt, cached: true, count: 5), afterNanoseconds: 2000)
+    metrics.took(
+      AccessEvent(.rotate, phase: .intent, timestamp: Timestamp(seconds: 1_700_000_000)), afterNanoseconds: 2000)
+    metrics.refused(event(.wrap))
+    metrics.sent(Alert(.rate, at: .now(), "x"))
+    return (factory, metrics)
+  }
+
+  @Test func everyEventIsCountedOnce() {
+    let lines = Set(filled().0.text.split(separator: "\n").map(String.init))
+    for line in [
+      #"strongroom_operations_total{operation="unwrap",outcome="success",provider="hsm"} 3"#,
+      #"strongroom_operations_total{operation="unwrap",outcome="failure",provider="hsm"} 1"#,
+      #"strongroom_errors_total{code="does-not-open",operation="unwrap",provider="hsm"} 1"#,
+      #"strongroom_operations_total{operation="decrypt",outcome="success",provider=""} 6"#,
+      #"strongroom_operations_total{operation="rotate",outcome="failure",provider=""} 0"#,
+      #"strongroom_cache_lookups_total{outcome="hit"} 5"#, #"strongroom_cache_lookups_total{outcome="miss"} 1"#,
+      #"strongroom_operation_duration_seconds_bucket{operation="unwrap",provider="hsm",le="2.5e-05"} 0"#,
+      #"strongroom_operation_duration_seconds_bucket{operation="unwrap",provider="hsm",le="5e-05"} 4"#,
+      #"strongroom_operation_duration_seconds_count{operation="unwrap",provider="hsm"} 4"#,
+      #"strongroom_operation_duration_seconds_sum{operation="unwrap",provider="hsm"} 0.00016"#,
+      "strongroom_access_log_wait_seconds_count 7", "strongroom_access_log_refused_total 1",
+      "strongroom_access_log_last_event_timestamp_seconds 1700000000",
+      #"strongroom_alerts_total{rule="rate"} 1"#, #"strongroom_alerts_total{rule="latency"} 0"#,
+    ] { #expect(lines.contains(line), "\(line)") }
+  }
+
+  @Test func gaugesTellHowKeysAndProvidersStand() throws {
+    let factory = PrometheusFactory()
+    let state = StateMetrics(factory: factory)
+    let now = Timestamp.now()
+    func version(_ key: String, hours: Int, _ state: KeyState = .active) throws -> KeyVersion {
+      KeyVersion(
+        id: .make(now: now.advanced(by: .seconds(-3600 * hours))), key: try KeyName(key), purpose: .wrap, state: state,
+        enforcement: .token, provider: "hsm")
+    }
+    let day = Duration.seconds(86_400)
+    state.record(
+      [try version("pii", hours: 30), try version("pii", hours: 60, .deactivated), try version("gone", hours: 1)],
+      rotationInterval: day, now: now)
+    state.record([try version("pii", hours: 30)], rotationInterval: day, now: now)
+    var health = ProviderHealth(isServing: true, detail: "")
+    health.sessions = ProviderSessions(open: 5, busy: 2, limit: 8)
+    state.record(health, of: ProviderIdentity(kind: "pkcs11", name: "hsm"))
+    let text = factory.text
+    for line in [
+      #"strongroom_key_age_seconds{key="pii"} 108000"#, #"strongroom_key_rotation_overdue{key="pii"} 1"#,
+      "strongroom_key_rotation_interval_seconds 86400", #"strongroom_key_versions{key="pii",state="active"} 1"#,
+      #"strongroom_provider_sessions{provider="hsm",state="busy"} 2"#,
+      #"strongroom_provider_sessions{provider="hsm",state="idle"} 3"#,
+      #"strongroom_provider_sessions_limit{provider="hsm"} 8"#, #"strongroom_provider_up{provider="hsm"} 1"#,
+    ] { #expect(text.contains(line + "\n"), "\(line)") }
+    #expect(!text.contains("gone") && !text.contains("deactivated"))  // what is gone is not told any more
+  }
+
+  @Test func labelsCannotGrowOrBreakTheFile() {
+    let (factory, metrics) = filled()
+    for i in 0..<3000 { metrics.took(event(.init(rawValue: "own-\(i)")), afterNanoseconds: 1) }
+    for i in 0..<3000 { metrics.took(event(.wrap, error: .init(rawValue: "code-\(i)")), afterNanoseconds: 1) }
+    let lines = factory.text.split(separator: "\n")
+    #expect(lines.count { $0.hasPrefix("strongroom_operations_total{") } < 1000)
+    #expect(lines.contains { $0.contains(#"operation="other",outcome="success""#) })
+    #expect(lines.count { $0.hasPrefix("strongroom_errors_total{") } < 100)
+    Counter(label: "own.metric", dimensions: [("a b", "x\"\\\ny")], factory: factory).increment()
+    #expect(factory.text.contains("own_metric_total{a_b=\"x\\\"\\\\\\ny\"} 1\n"))
+    for i in 0..<5000 { Counter(label: "many", dimensions: [("i", "\(i)")], factory: factory).increment() }
+    #expect(
+      factory.text.split(separator: "\n").count { $0.hasPrefix("many_total{") } == PrometheusFactory.largestFamily)
+  }
+
+  @Test(.enabled(if: hasPromtool, "needs Debian's prometheus; Scripts/setup.sh test installs it"))
+  func promtoolFindsNothingWrong() async throws {
+    let (factory, _) = filled()
+    StateMetrics(factory: factory).record([], rotationInterval: .seconds(86_400))
+    Recorder(label: "own_sizes_bytes", dimensions: [], aggregate: true, factory: factory).record(3)
+    let result = try await runProcess(promtool, ["check", "metrics"], input: Data(factory.text.utf8))
+    #expect(result.status == 0 && result.error.isEmpty, "\(result.error)\(result.output)")
+  }
+
+  @Test func theFileIsWholeAndForOthersToRead() async throws {
+    let folder = TemporaryFolder()
+    let path = folder.path + "/strongroom.prom"
+    let (factory, metrics) = filled()
+    let file = try MetricsFile(FilePath(path), factory: factory, every: .seconds(3600))
+    #expect(try String(contentsOfFile: path, encoding: .utf8) == factory.text)
+    let mode = try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int
+    #expect(mode == 0o644)
+    metrics.took(event(.unwrap), afterNanoseconds: 1)
+    await file.flush()
+    #expect(try String(contentsOfFile: path, encoding: .utf8) == factory.text)
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["strongroom.prom"])
+    #expect(throws: (any Error).self) {
+      _ = try MetricsFile(FilePath(folder.path + "/nowhere/x.prom"), factory: factory)
+    }
+  }
+}
+
+@Suite struct MonitoringDocsTests {
+  @Test(.enabled(if: hasPromtool, "needs Debian's prometheus; Scripts/setup.sh test installs it"))
+  func rulesPassTheirTests() async throws {
+    let result = try await runProcess(
+      promtool, ["test", "rules", "strongroom.rules.test.yml"], folder: monitoring)
+    #expect(result.status == 0, "\(result.output)\(result.error)")
+  }
+
+  /// Names that no metric has would be a rule that never speaks, or a panel that stays empty.
+  @Test(arguments: ["strongroom.rules.yml", "grafana-dashboard.json", "README.md"])
+  func namesAreThoseOfMetrics(_ file: String) throws {
+    let text = try String(contentsOfFile: monitoring + "/" + file, encoding: .utf8)
+    let names = text.matches(of: /strongroom_[a-z_]*[a-z]/).map { String($0.output) }
+      .map { $0.replacing(/_(bucket|sum|count)$/, with: "") }
+    #expect(names.count > 10)
+    #expect(Set(names).subtracting(MetricNames.help.keys) == [])
+    if file == "README.md" { #expect(Set(MetricNames.help.keys).subtracting(names) == []) }
+    if file.hasSuffix(".json") { _ = try JSONSerialization.jsonObject(with: Data(text.utf8)) }
+  }
+
+  @Test func everyRuleIsInTheDocumentation() throws {
+    let text = try String(contentsOfFile: monitoring + "/README.md", encoding: .utf8)
+    for rule in Alert.Rule.all { #expect(text.contains("`\(rule)`"), "\(rule)") }
+  }
+}
