@@ -25,7 +25,9 @@ extension DataAtRestManager {
     let signer = configuration.logSigning.flatMap { signing in
       providers.first { $0.identity.name == signing.provider }.map { LogSigner($0, key: signing.key) }
     }
-    let log = try AccessLogFile(configuration.accessLog, signer: signer)
+    let log = try AccessLogFile(configuration.accessLog, signer: signer) { [observers = telemetry.observers] event in
+      for observer in observers { observer.took(event, afterNanoseconds: 0) }
+    }
     let reporter: any AccessReporter = configuration.summarisesDataOperations ? SummarisingReporter(log) : log
     let manager = try DataAtRestManager(
       providers: providers, newKeysIn: configuration.provider, configuration: configuration.dataAtRest,

@@ -95,10 +95,9 @@ func logarithm(_ x: Double) -> Double { log(x) }
 
   @Test func aFailedCheckpointIsFound() throws {
     var rules = AlertRules(AlertSettings())
-    var event = Observation(AccessEvent(.init(rawValue: "checkpoint"), errorCode: .providerFailed))
-    event.isFailedCheckpoint = true
     var found: [Alert.Rule] = []
-    rules.observe(event) { found.append($0.rule) }
+    rules.observe(Observation(AccessEvent(.sign))) { found.append($0.rule) }
+    rules.observe(Observation(AccessEvent(.sign, errorCode: .providerFailed))) { found.append($0.rule) }
     #expect(found == [.checkpointFailed])
   }
 

@@ -28,7 +28,7 @@ import Testing
     for second in [0, 10, 4000] { monitor.took(failure("pii", at: second), afterNanoseconds: 1) }
     monitor.took(failure("other\u{0}".replacing("\u{0}", with: "")), afterNanoseconds: 1)
     monitor.refused(failure("pii"))
-    monitor.checkpointFailed()
+    monitor.took(AccessEvent(.sign, errorCode: .providerFailed), afterNanoseconds: 1)
     await monitor.flush()
     let lines = try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n")
     let alerts = try lines.map { line -> [String: Any] in

@@ -48,6 +48,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
   public let requiresPrincipal: Bool
   private let settings: AccessLogSettings
   private let signer: LogSigner?
+  private let onSigning: @Sendable (AccessEvent) -> Void
   private let isSigning = Atomic(false)
   private let upkeep: LogUpkeep
   private let copies = Mutex<[LogCopy]>([])  // set once, when it can be named
@@ -58,10 +59,15 @@ public final class AccessLogFile: AccessReporter, Sendable {
   ///
   /// - Throws: ``KMSError/Code/accessLogUnavailable``, ``KMSError/Code/configurationInvalid``.
   ///
-  /// - Parameter signer: signs checkpoints; nil leaves the log without.
-  public convenience init(_ settings: AccessLogSettings, signer: LogSigner? = nil) throws {
+  /// - Parameters:
+  ///   - signer: signs checkpoints; nil leaves the log without.
+  ///   - onSigning: told of each call that signs, or fails to; it must not block.
+  public convenience init(
+    _ settings: AccessLogSettings, signer: LogSigner? = nil,
+    onSigning: @escaping @Sendable (AccessEvent) -> Void = { _ in }
+  ) throws {
     try settings.validate()
-    self.init(settings, try LineWriter(settings, sealedBy: signer?.keyName), signer)
+    self.init(settings, try LineWriter(settings, sealedBy: signer?.keyName), signer, onSigning)
     copies.withLock { copies in
       copies = settings.copies.map { target in
         LogCopy(target) { [weak self] count, name in
@@ -79,9 +85,13 @@ public final class AccessLogFile: AccessReporter, Sendable {
     self.init(settings, LineWriter(settings, takingOwnershipOf: descriptor))
   }
 
-  private init(_ settings: AccessLogSettings, _ writer: consuming LineWriter, _ signer: LogSigner? = nil) {
+  private init(
+    _ settings: AccessLogSettings, _ writer: consuming LineWriter, _ signer: LogSigner? = nil,
+    _ onSigning: @escaping @Sendable (AccessEvent) -> Void = { _ in }
+  ) {
     self.settings = settings
     self.signer = signer
+    self.onSigning = onSigning
     upkeep = LogUpkeep(settings, signer: signer)
     self.writer = Mutex(writer)
     let (seconds, attoseconds) = settings.deadline.components
@@ -247,6 +257,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
       event.timestamp = .now()
       event.duration = .nanoseconds(Int64(monotonicNanoseconds() - start))
       lines.append(.signed(event))
+      onSigning(event)
       for i in lines.indices { lines[i].origin = checkpoint.origin }
       try? await enqueue(lines)  // where it is lost, the next one covers the same
       isSigning.store(false, ordering: .releasing)

@@ -93,7 +93,8 @@ extension DataAtRestManager {
     let versions = try await keyVersions()
     let interval = configuration.keyRotationInterval
     return try await fileJob { _ in
-      var report = TelemetryReport(versions: versions, rotationInterval: interval, since: since, now: now, alerts: alerts)
+      var report = TelemetryReport(
+        versions: versions, rotationInterval: interval, since: since, now: now, alerts: alerts)
       report.damaged = try AccessLogReader(directory: logFolder).forEach(matching: report.filter) {
         record, _ in report.add(record)
       }.damaged

@@ -63,11 +63,6 @@ public final class AlertMonitor: AccessObserver, Sendable {
       Alert(.logTrouble, at: .now(), "the access log does not take events, so calls fail until it is mended"))
   }
 
-  /// For a failed checkpoint, and what else is found elsewhere.
-  public func checkpointFailed(at time: Timestamp = .now()) {
-    raise(Alert(.checkpointFailed, at: time, "the access log's checkpoint could not be signed"))
-  }
-
   /// Tells which keys are overdue for rotation.
   public func check(_ versions: [KeyVersion], rotationInterval: Duration, now: Timestamp = .now()) {
     // As the rules have it for versions that are used: a tenth late is still in time.

@@ -23,9 +23,17 @@ struct AlertRules: Sendable {
 
   /// Alerts that this one gives, without regard to those that were given before.
   mutating func observe(_ event: Observation, _ found: (Alert) -> Void) {
-    if event.isFailedCheckpoint {
-      report(Alert(.checkpointFailed, at: event.timestamp, "the access log's checkpoint could not be signed"), found)
+    switch event.own {
+    case .failedCheckpoint:
+      report(
+        Alert(
+          .checkpointFailed, at: event.timestamp,
+          "the access log's checkpoint could not be signed: \(event.errorCode ?? "?")"), found)
+    case .lostCopies:
+      report(Alert(.logTrouble, at: event.timestamp, "copies of the access log were lost on their way"), found)
+    case .other, nil: break
     }
+    guard event.own == nil else { return }
     guard event.phase == .outcome else { return }
     if let key = event.key { watch(key: key, event, found) }
     if event.key == nil, event.errorCode != nil, event.operation.isDataUse { watch(key: "", event, found) }

@@ -19,8 +19,12 @@ struct Observation: Sendable, Hashable {
   var contextTag: UInt64?
   /// How many operations it stands for.
   var count: Int
-  /// The log failed to sign a checkpoint.
-  var isFailedCheckpoint: Bool
+  /// What the log did for itself: nobody's use of a key.
+  var own: Own?
+
+  enum Own: Sendable, Hashable {
+    case failedCheckpoint, lostCopies, other
+  }
 
   init(_ event: AccessEvent) {
     timestamp = event.timestamp
@@ -36,7 +40,7 @@ struct Observation: Sendable, Hashable {
     isCached = event.cached
     contextTag = event.access.contextTag
     count = event.count ?? 1
-    isFailedCheckpoint = event.recordType == .checkpoint && !event.success
+    own = event.operation == .sign ? (event.success ? .other : .failedCheckpoint) : nil
   }
 
   init(_ record: AccessRecord) {
@@ -52,7 +56,12 @@ struct Observation: Sendable, Hashable {
     isCached = record.cached
     contextTag = record.contextTag
     count = max(1, record.count)
-    isFailedCheckpoint = record.type == .checkpoint && record.success == false
+    own =
+      switch (record.type, record.success) {
+      case (.checkpoint, false): .failedCheckpoint
+      case (.copy, false): .lostCopies
+      default: record.type.isOwn || record.operation == .sign ? .other : nil
+      }
   }
 }
 

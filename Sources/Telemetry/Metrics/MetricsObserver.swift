@@ -49,7 +49,7 @@ public final class MetricsObserver: AccessObserver, Sendable {
 
   /// Counts the event.
   public func took(_ event: AccessEvent, afterNanoseconds waited: UInt64) {
-    wait.recordNanoseconds(Int64(clamping: waited))
+    if waited > 0 { wait.recordNanoseconds(Int64(clamping: waited)) }
     last.record(Double(event.timestamp.nanoseconds) / 1e9)
     guard event.phase == .outcome else { return }
     let count = event.count ?? 1
