@@ -63,8 +63,8 @@ let package = Package(
     library("CryptoPrimitives", ["KMSCore", "COpenSSL"]),
 
     // Providers
-    library("PKCS11", ["KMSCore", "CP11Kit"]),
-    library("PKCS11Provider", ["KMSCore", "PKCS11", "CP11Kit"]),
+    library("PKCS11", ["KMSCore", "CP11Kit", "CLinux"]),
+    library("PKCS11Provider", ["KMSCore", "CryptoPrimitives", "PKCS11", "CP11Kit"]),
     library("OpenSSLProvider", ["KMSCore", "SoftwareKeys", "CryptoPrimitives", "COpenSSL", "DurableFiles", system]),
     library("SoftwareKeys", ["KMSCore", "CryptoPrimitives"]),
     library("InMemoryProvider", ["KMSCore", "SoftwareKeys"]),

@@ -1,5 +1,6 @@
 #pragma once
 /* Linux calls and flags that Swift's Glibc module does not export. */
+#include <semaphore.h>
 #include <sys/types.h>
 
 extern const int linux_o_tmpfile;
@@ -8,3 +9,9 @@ ssize_t linux_copy_file_range(int source, off_t *source_offset, int target, off_
 
 /* All threads allocate from one arena. */
 void linux_use_one_malloc_arena(void);
+
+/* How many processors this process may use; 1 at least. */
+int linux_usable_processors(void);
+
+/* Whether the semaphore was taken within that time of the monotonic clock. */
+int linux_semaphore_wait(sem_t *semaphore, long nanoseconds);
