@@ -130,9 +130,15 @@ let package = Package(
     .executableTarget(
       name: "PKCS11OpenCloseProbe", dependencies: ["KMSCore", "PKCS11Provider"], path: "Tests/PKCS11OpenCloseProbe",
       swiftSettings: strict),
+    .executableTarget(
+      name: "PKCS11ProcessProbe", dependencies: ["KMSCore", "Strongroom"], path: "Tests/PKCS11ProcessProbe",
+      swiftSettings: strict),
     tests(
       "PKCS11ProviderTests",
-      ["KMSCore", "PKCS11", "PKCS11Provider", "PKCS11SpyProbe", "PKCS11OpenCloseProbe", "TestSupport"]),
+      [
+        "KMSCore", "PKCS11", "PKCS11Provider", "PKCS11SpyProbe", "PKCS11OpenCloseProbe", "PKCS11ProcessProbe",
+        "TestSupport",
+      ]),
     tests("FaultyModuleTests", ["CP11Kit", "KMSCore", "PKCS11Provider", "TestSupport"]),
     .executableTarget(
       name: "KeyStoreWriter", dependencies: ["KMSCore", "OpenSSLProvider"], path: "Tests/KeyStoreWriter",

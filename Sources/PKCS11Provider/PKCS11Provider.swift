@@ -61,6 +61,11 @@ public final class PKCS11Provider: KMSProvider {
     try await calling("abilities") { connection in connection.abilities }
   }
 
+  /// Whether calls are made on the threads that ask, as the token is fast.
+  package func isInline() async throws -> Bool {
+    try await calling("pace") { connection in connection.pace.isFast }
+  }
+
   public func close() async { await connections.close() }
 }
 

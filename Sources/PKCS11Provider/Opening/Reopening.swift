@@ -1,18 +1,18 @@
-internal import KMSCore
-internal import PKCS11
+package import KMSCore
+package import PKCS11
 internal import Synchronization
 
 /// When a token that was lost, or did not open, is tried again.
-struct Reopening {
+package struct Reopening {
   private let interval: Duration
   private var lastAttempt: Moment?
   private var notBefore: Moment?
   private var reason: KMSError?
 
-  init(interval: Duration) { self.interval = interval }
+  package init(interval: Duration) { self.interval = interval }
 
   /// - Throws: what went wrong last, while it is too early.
-  mutating func begin(isAnew: Bool, now: Moment = .now) throws {
+  package mutating func begin(isAnew: Bool, now: Moment = .now) throws {
     if let notBefore, now < notBefore, let reason { throw reason }
     if isAnew { lastAttempt = now }
     notBefore = nil
@@ -20,7 +20,7 @@ struct Reopening {
 
   /// The first time at once; then at most once in the interval, and a little more by chance, so that not all nodes
   /// come at once.
-  mutating func lost(_ error: KMSError, now: Moment = .now) {
+  package mutating func lost(_ error: KMSError, now: Moment = .now) {
     guard let lastAttempt else { return }
     wait(from: lastAttempt)
     reason = KMSError(
@@ -28,7 +28,7 @@ struct Reopening {
       advice: "Check the HSM and its connection. The last error: \(error.message).", cause: error.cause)
   }
 
-  mutating func failed(_ error: KMSError, now: Moment = .now) {
+  package mutating func failed(_ error: KMSError, now: Moment = .now) {
     // What a person must correct is looked at anew each time; a PIN is not tried twice in any case.
     guard error.code == .providerUnavailable || error.code == .deadlineExceeded || error.code == .providerFailed else {
       return
