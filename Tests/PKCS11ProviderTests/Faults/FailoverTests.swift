@@ -30,7 +30,7 @@ struct FailoverTests {
 
     func takeOutTheFirst() throws {
       isGone.withLock { $0 = true }
-      try pair.takeOutTheFirst()
+      try one.control("absent")
     }
   }
 
@@ -45,7 +45,7 @@ struct FailoverTests {
     let wrapped = try await provider.wrapOnce(request.id)
     #expect(await provider.health().detail.contains("'\(one.token.label)'"))
     try pair.takeOutTheFirst()
-    _ = try await provider.unwrap(wrapped, under: request.id, aad: aad)
+    _ = try await provider.unwrap(wrapped, under: request.id, aad: boundData)
     let health = await provider.health()
     #expect(health.isServing && health.detail.contains("token '\(two.token.label)'"), "\(health.detail)")
     #expect(health.detail.contains("'\(one.token.label)': "), "\(health.detail)")

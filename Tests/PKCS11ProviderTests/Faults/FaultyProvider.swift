@@ -17,7 +17,7 @@ extension FaultyModule {
   }
 }
 
-let aad: [UInt8] = [1]
+let boundData: [UInt8] = [1]
 
 /// What it throws; nil when it does not.
 func failure(_ body: () async throws -> Void) async -> KMSError? {
@@ -33,13 +33,13 @@ extension PKCS11Provider {
   }
 
   func wrapOnce(_ id: KeyVersionID) async throws -> WrappedKey {
-    try await wrap(SecretBytes.random(count: 32), under: id, aad: aad)
+    try await wrap(SecretBytes.random(count: 32), under: id, aad: boundData)
   }
 
   /// Whether a key comes back as it was.
   func roundTrips(_ id: KeyVersionID) async throws -> Bool {
     let secret = SecretBytes.random(count: 32)
-    let back = try await unwrap(wrap(secret, under: id, aad: aad), under: id, aad: aad)
+    let back = try await unwrap(wrap(secret, under: id, aad: boundData), under: id, aad: boundData)
     return back.equals(secret)
   }
 }

@@ -17,7 +17,7 @@ struct HangingTests {
     let error = await failure { _ = try await provider.wrapOnce(id) }
     #expect(error?.code == .deadlineExceeded, "\(error as Any)")
     // Others are served while it still hangs.
-    _ = try await untilItWorks { try await provider.unwrap(wrapped, under: id, aad: aad) }
+    _ = try await untilItWorks { try await provider.unwrap(wrapped, under: id, aad: boundData) }
     #expect(await provider.health().detail.contains("1 calls hang"))
     try module.control()
     while await provider.health().detail.contains("hang") { try await Task.sleep(for: .milliseconds(20)) }

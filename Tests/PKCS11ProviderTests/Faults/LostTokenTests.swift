@@ -69,7 +69,7 @@ struct LostTokenTests {
     let id = try await provider.makeKey()
     let wrapped = try await provider.wrapOnce(id)
     try module.control("absent")
-    let error = await failure { _ = try await provider.unwrap(wrapped, under: id, aad: aad) }
+    let error = await failure { _ = try await provider.unwrap(wrapped, under: id, aad: boundData) }
     #expect(error?.code == .providerUnavailable, "\(error as Any)")
     #expect(await provider.health().isServing == false)
     try module.control()
@@ -85,12 +85,12 @@ struct LostTokenTests {
     let (first, second) = (try await provider.makeKey("first"), try await provider.makeKey("second"))
     let wrapped = (try await provider.wrapOnce(first), try await provider.wrapOnce(second))
     try module.control("now reset")
-    _ = try await provider.unwrap(wrapped.0, under: first, aad: aad)
-    _ = try await provider.unwrap(wrapped.1, under: second, aad: aad)
+    _ = try await provider.unwrap(wrapped.0, under: first, aad: boundData)
+    _ = try await provider.unwrap(wrapped.1, under: second, aad: boundData)
     let again = try await provider.wrapOnce(first)
     try module.control()
     let other = try module.impatient()
-    _ = try await other.unwrap(again, under: first, aad: aad)
+    _ = try await other.unwrap(again, under: first, aad: boundData)
     await provider.close()
     await other.close()
   }
@@ -139,10 +139,10 @@ struct LostTokenTests {
     let wrapped = try await provider.wrapOnce(id)
     let before = module.calls(of: "C_Initialize")
     try module.control("on C_UnwrapKey at 1 fail CKR_GENERAL_ERROR")
-    #expect(await failure { _ = try await provider.unwrap(wrapped, under: id, aad: aad) }?.code == .doesNotOpen)
+    #expect(await failure { _ = try await provider.unwrap(wrapped, under: id, aad: boundData) }?.code == .doesNotOpen)
     #expect(module.calls(of: "C_Initialize") == before)
     try module.control("on C_UnwrapKey fail CKR_GENERAL_ERROR", "on C_CreateObject fail CKR_GENERAL_ERROR")
-    #expect(await failure { _ = try await provider.unwrap(wrapped, under: id, aad: aad) }?.code == .providerUnavailable)
+    #expect(await failure { _ = try await provider.unwrap(wrapped, under: id, aad: boundData) }?.code == .providerUnavailable)
     await provider.close()
   }
 

@@ -11,11 +11,11 @@ struct StrategyTests {
     let provider = try module.impatient(algorithms: order ?? PKCS11Configuration.defaultWrapAlgorithms)
     let id = try await provider.makeKey()
     let secret = SecretBytes.random(count: 32)
-    let wrapped = try await provider.wrap(secret, under: id, aad: aad)
+    let wrapped = try await provider.wrap(secret, under: id, aad: boundData)
     #expect(wrapped.algorithm == algorithm)
     // Another process learns from the token what the key wraps by.
     let other = try module.impatient()
-    let back = try await other.unwrap(wrapped, under: id, aad: aad)
+    let back = try await other.unwrap(wrapped, under: id, aad: boundData)
     let same = back.equals(secret)
     #expect(same)
     #expect(try await other.keyVersions(of: nil).map(\.purpose) == [.wrap])
@@ -24,13 +24,13 @@ struct StrategyTests {
       #expect(try await other.keyVersions(of: nil).map(\.state) == [state])
       let mayWrap = await failure { _ = try await provider.wrapOnce(id) }
       #expect(mayWrap?.code == (state == .active ? nil : .keyStateForbids), "\(state): \(mayWrap as Any)")
-      let mayUnwrap = await failure { _ = try await provider.unwrap(wrapped, under: id, aad: aad) }
+      let mayUnwrap = await failure { _ = try await provider.unwrap(wrapped, under: id, aad: boundData) }
       #expect(mayUnwrap?.code == (state == .suspended ? .keyStateForbids : nil), "\(state): \(mayUnwrap as Any)")
     }
     var changed = wrapped.bytes
     changed[20] ^= 1
     let bad = WrappedKey(algorithm: algorithm, iv: wrapped.iv, bytes: changed)
-    #expect(await failure { _ = try await provider.unwrap(bad, under: id, aad: aad) }?.code == .doesNotOpen)
+    #expect(await failure { _ = try await provider.unwrap(bad, under: id, aad: boundData) }?.code == .doesNotOpen)
     #expect(try await provider.strayObjectCount() == 0)
     _ = try await provider.setState(.destroyed, of: id)
     #expect(try await provider.keyVersions(of: nil) == [])
