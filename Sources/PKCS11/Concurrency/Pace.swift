@@ -9,7 +9,7 @@ package final class Pace: Sendable {
   /// Longer ones would starve the pool of threads that all tasks share.
   private static let longest: UInt64 = 500_000
   private static let slowCalls = 3
-  private static let fastCalls = 32
+  private static let fastCalls = 16
 
   private let isFastToken: Atomic<Bool>
   /// Calls in a row that contradict ``isFastToken``.

@@ -63,6 +63,9 @@ package struct ReturnValue: Sendable, Hashable, CustomStringConvertible {
     ].contains(rawValue)
   }
 
+  /// The token has no such mechanism or function.
+  package var meansCannot: Bool { rawValue == CKR_MECHANISM_INVALID || rawValue == CKR_FUNCTION_NOT_SUPPORTED }
+
   /// The PIN was tried, and refused.
   package var refusesPIN: Bool {
     [

@@ -11,15 +11,12 @@ package enum GCMIVBehaviour: String, Sendable, CaseIterable {
   case prepended
   /// The token's IV comes after the tag.
   case appended
-  /// The same, in 16 bytes, of which the first 12 are the IV.
-  case appended16
 
   /// Bytes of output besides ciphertext and tag.
   var extra: Int {
     switch self {
     case .given, .overwritten: 0
     case .prepended, .appended: 12
-    case .appended16: 16
     }
   }
 }
@@ -47,7 +44,7 @@ extension Session {
     case .prepended:
       iv = Array(output[..<12])
       output.removeFirst(12)
-    case .appended, .appended16:
+    case .appended:
       iv = Array(output[(plaintext.count + 16)...].prefix(12))
       output.removeLast(behaviour.extra)
     }

@@ -94,9 +94,16 @@ package final class SessionPool: Watched {
     guard module.isThisProcess else { return }
     let until = Moment.now + deadline
     let isAlone = (try? await acquire(.alone, until)) != nil
-    let sessions = state.withLock { $0.takeAll() }
-    if isAlone { await end(sessions, until) }
+    await end(state.withLock { $0.takeAll() }, Moment.now + deadline)
     if isAlone { releaseAlone() }
+  }
+
+  /// Sessions that came back after it was closed. On a thread that may hang.
+  deinit {
+    let sessions = state.withLock { $0.takeAll() }
+    guard module.isThisProcess, !sessions.isEmpty else { return }
+    let rest = Sessions(sessions)
+    startThread { rest.end() }
   }
 
   /// Sessions end on a lane: closing one can hang as well. The last one to end holds the login.

@@ -59,12 +59,12 @@ enum KeyTemplates {
   }
 
   /// A session key to try wrapping with.
-  static func probe(encrypts: Bool) -> Template {
-    Template([
+  static func probe(encrypts: Bool) -> Attributes {
+    [
       (.objectClass, .number(secretKey)), (.keyType, .number(aes)), (.token, .flag(false)), (.isPrivate, .flag(true)),
       (.sensitive, .flag(true)), (.extractable, .flag(false)), (.wrap, .flag(!encrypts)), (.unwrap, .flag(!encrypts)),
       (.encrypt, .flag(encrypts)), (.decrypt, .flag(encrypts)), (.valueLength, .number(32)),
-    ])
+    ]
   }
 
   private static let modulusBits = UInt(3072)

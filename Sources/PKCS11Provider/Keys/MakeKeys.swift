@@ -24,6 +24,14 @@ extension Session {
     }
   }
 
+  /// A session key like a KEK, to try wrapping with.
+  func generateProbe(encrypts: Bool) throws(CallFailure) -> UInt {
+    let attributes = KeyTemplates.probe(encrypts: encrypts)
+    return try withProfiles(attributes, makeDraft: nil) { without throws(CallFailure) in
+      try generateAES(KeyTemplates.template(attributes, without: without, isOnToken: false))
+    }
+  }
+
   func importKEK(
     _ request: NewKeyVersion, _ algorithm: WrapAlgorithm, _ material: SharedSecret
   ) throws(CallFailure) -> UInt {

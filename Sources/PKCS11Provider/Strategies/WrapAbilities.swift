@@ -80,7 +80,7 @@ extension Session {
   fileprivate func tryKeyWrap() throws(CallFailure) -> SessionKeyProfile {
     let before = profile
     defer { profile = before }
-    let kek = try generateAES(KeyTemplates.probe(encrypts: false))
+    let kek = try generateProbe(encrypts: false)
     defer { destroyQuietly(kek) }
     let probe = SecretBytes.random(count: 32)
     var first: CallFailure?
@@ -97,7 +97,7 @@ extension Session {
         return next
       } catch {
         first = first ?? error
-        guard error.returned.meansBadTemplate || error.problem != nil else { throw error }
+        guard !error.returned.endsSession, !error.returned.meansCannot else { throw error }
       }
     }
     throw first ?? CallFailure("C_WrapKey", problem: "no profile")
@@ -105,7 +105,7 @@ extension Session {
 
   /// Finds out whose IV is used, by decrypting with each that it could be.
   fileprivate func tryGCM() throws(CallFailure) -> GCMIVBehaviour {
-    let key = try generateAES(KeyTemplates.probe(encrypts: true))
+    let key = try generateProbe(encrypts: true)
     defer { destroyQuietly(key) }
     let probe = SecretBytes.random(count: 32)
     let (plaintext, aad) = (probe.unprotectedCopy(), Array("strongroom".utf8))
@@ -120,7 +120,7 @@ extension Session {
           (.prepended, Array(output[..<12]), Array(output[12...])),
           (.appended, Array(output[48...]), Array(output[..<48])),
         ]
-      case 64: [(.appended16, Array(output[48..<60]), Array(output[..<48]))]
+      case 64: throw CallFailure("C_Encrypt", problem: "its IVs for AES-GCM have 16 bytes, and an envelope holds 12")
       default: []
       }
     for (behaviour, iv, bytes) in candidates {

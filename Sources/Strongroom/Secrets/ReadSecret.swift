@@ -20,7 +20,8 @@ extension SecretSource {
     guard parts.count == 2, ["file", "env", "credential", "command", "prompt"].contains(parts[0]) else {
       throw KMSError(
         .configurationInvalid, "a secret's source is not understood",
-        advice: "Allowed are file:PATH, env:VARIABLE, credential:NAME, command:PROGRAM and prompt:; never the secret itself.")
+        advice:
+          "Allowed are file:PATH, env:VARIABLE, credential:NAME, command:PROGRAM and prompt:; never the secret itself.")
     }
     let rest = parts[1]
     self.init(description: text) {

@@ -8,7 +8,8 @@ import Testing
 @Suite(.enabled(if: FaultyModule.isAvailable, "the faulty module cannot be built, or SoftHSM is not installed"))
 struct FailoverTests {
   /// Puts a key into the token.
-  private func put(_ material: borrowing SecretBytes, _ request: NewKeyVersion, into module: FaultyModule) async throws {
+  private func put(_ material: borrowing SecretBytes, _ request: NewKeyVersion, into module: FaultyModule) async throws
+  {
     let provider = try module.impatient(pin: secret(module.token.pin))
     _ = try await provider.importKeyVersion(request, material: material)
     await provider.close()

@@ -12,7 +12,9 @@ extension FaultyModule {
     PKCS11Provider(
       PKCS11Configuration(
         name: "faulty", tokens: try ([self] + others).map { try PKCS11URI(parsing: $0.uri) },
-        pin: pin ?? secret(token.pin), maxSessions: maxSessions, deadline: deadline, reopenInterval: reopenInterval,
+        // The library's file is there as long as the provider is.
+        pin: SecretSource(description: "test") { [self] in try (pin ?? secret(token.pin)).read() },
+        maxSessions: maxSessions, deadline: deadline, reopenInterval: reopenInterval,
         wrapAlgorithms: algorithms))
   }
 }

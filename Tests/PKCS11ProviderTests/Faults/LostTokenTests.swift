@@ -142,7 +142,9 @@ struct LostTokenTests {
     #expect(await failure { _ = try await provider.unwrap(wrapped, under: id, aad: boundData) }?.code == .doesNotOpen)
     #expect(module.calls(of: "C_Initialize") == before)
     try module.control("on C_UnwrapKey fail CKR_GENERAL_ERROR", "on C_CreateObject fail CKR_GENERAL_ERROR")
-    #expect(await failure { _ = try await provider.unwrap(wrapped, under: id, aad: boundData) }?.code == .providerUnavailable)
+    let error = await failure { _ = try await provider.unwrap(wrapped, under: id, aad: boundData) }
+    #expect(error?.code == .providerUnavailable || error?.code == .providerFailed, "\(error as Any)")
+    #expect(module.calls(of: "C_Initialize") == before + 1)
     await provider.close()
   }
 
