@@ -64,8 +64,8 @@ let package = Package(
     library("CryptoPrimitives", ["KMSCore", "COpenSSL"]),
 
     // Providers
-    library("PKCS11", ["KMSCore", "CP11Kit"]),
-    library("PKCS11Provider", ["KMSCore", "PKCS11", "CP11Kit", "CryptoPrimitives"]),
+    library("PKCS11", ["KMSCore", "CP11Kit", "CLinux"]),
+    library("PKCS11Provider", ["KMSCore", "CryptoPrimitives", "PKCS11", "CP11Kit"]),
     library("OpenSSLProvider", ["KMSCore", "SoftwareKeys", "CryptoPrimitives", "COpenSSL", "DurableFiles", system]),
     library("SoftwareKeys", ["KMSCore", "CryptoPrimitives"]),
     library("InMemoryProvider", ["KMSCore", "SoftwareKeys", "CryptoPrimitives"]),
@@ -143,9 +143,15 @@ let package = Package(
     .executableTarget(
       name: "PKCS11OpenCloseProbe", dependencies: ["KMSCore", "PKCS11Provider"], path: "Tests/PKCS11OpenCloseProbe",
       swiftSettings: strict),
+    .executableTarget(
+      name: "PKCS11ProcessProbe", dependencies: ["KMSCore", "Strongroom"], path: "Tests/PKCS11ProcessProbe",
+      swiftSettings: strict),
     tests(
       "PKCS11ProviderTests",
-      ["KMSCore", "PKCS11", "PKCS11Provider", "PKCS11SpyProbe", "PKCS11OpenCloseProbe", "TestSupport"]),
+      [
+        "KMSCore", "PKCS11", "PKCS11Provider", "PKCS11SpyProbe", "PKCS11OpenCloseProbe", "PKCS11ProcessProbe",
+        "TestSupport",
+      ]),
     tests("FaultyModuleTests", ["CP11Kit", "KMSCore", "PKCS11Provider", "TestSupport"]),
     .executableTarget(
       name: "KeyStoreWriter", dependencies: ["KMSCore", "OpenSSLProvider"], path: "Tests/KeyStoreWriter",

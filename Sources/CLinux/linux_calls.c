@@ -1,9 +1,12 @@
 #define _GNU_SOURCE
 #include "linux_calls.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
 #include <spawn.h>
+#include <sched.h>
+#include <time.h>
 #include <unistd.h>
 
 const int linux_o_tmpfile = O_TMPFILE | O_CLOEXEC;
@@ -18,4 +21,19 @@ void linux_use_one_malloc_arena(void) {
 
 int linux_spawn_close_from(posix_spawn_file_actions_t *actions, int first) {
     return posix_spawn_file_actions_addclosefrom_np(actions, first);
+}
+
+int linux_usable_processors(void) {
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+int linux_semaphore_wait(sem_t *semaphore, long nanoseconds) {
+    struct timespec end;
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    end.tv_sec += nanoseconds / 1000000000 + (end.tv_nsec + nanoseconds % 1000000000) / 1000000000;
+    end.tv_nsec = (end.tv_nsec + nanoseconds % 1000000000) % 1000000000;
+    while (sem_clockwait(semaphore, CLOCK_MONOTONIC, &end) != 0)
+        if (errno != EINTR) return 0;
+    return 1;
 }

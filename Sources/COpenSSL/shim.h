@@ -111,12 +111,13 @@ static inline strongroom_bags *strongroom_pkcs7_bags(PKCS7 *safe, const char *pa
 static inline void OPENSSL_free_(void *memory) { OPENSSL_free(memory); }
 
 /* RSAES-OAEP (RFC 8017) with SHA-256 for hash and MGF1, and the empty label. */
-static inline EVP_PKEY_CTX *strongroom_oaep(EVP_PKEY *key, int encrypting) {
+static inline EVP_PKEY_CTX *strongroom_oaep(EVP_PKEY *key, int encrypting, int sha1) {
+    const EVP_MD *hash = sha1 ? EVP_sha1() : EVP_sha256();
     EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_pkey(NULL, key, NULL);
     if (context != NULL && (encrypting ? EVP_PKEY_encrypt_init(context) : EVP_PKEY_decrypt_init(context)) > 0 &&
         EVP_PKEY_CTX_set_rsa_padding(context, RSA_PKCS1_OAEP_PADDING) > 0 &&
-        EVP_PKEY_CTX_set_rsa_oaep_md(context, EVP_sha256()) > 0 &&
-        EVP_PKEY_CTX_set_rsa_mgf1_md(context, EVP_sha256()) > 0)
+        EVP_PKEY_CTX_set_rsa_oaep_md(context, hash) > 0 &&
+        EVP_PKEY_CTX_set_rsa_mgf1_md(context, hash) > 0)
         return context;
     EVP_PKEY_CTX_free(context);
     return NULL;

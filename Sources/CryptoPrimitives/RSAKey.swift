@@ -1,7 +1,7 @@
 internal import COpenSSL
 package import KMSCore
 
-/// An RSA key for RSAES-OAEP with SHA-256 (RFC 8017; COSE algorithm -41, RFC 8230).
+/// An RSA key for RSAES-OAEP (RFC 8017; with SHA-256, COSE algorithm -41, RFC 8230).
 @safe
 package final class RSAKey: @unchecked Sendable {  // EVP_PKEY counts references by atomics and is not changed
   private let pkey: OpaquePointer
@@ -76,9 +76,45 @@ package final class RSAKey: @unchecked Sendable {  // EVP_PKEY counts references
 
   deinit { unsafe EVP_PKEY_free(pkey) }  // wipes a private key
 
+  /// The public key of these two numbers, big endian, as a token gives them.
+  ///
+  /// - Throws: ``KMSError/Code/configurationInvalid``, also for a key whose numbers are not sound.
+  package convenience init(modulus: [UInt8], exponent: [UInt8], name: String) throws {
+    func der(_ tag: UInt8, _ content: [UInt8]) -> [UInt8] {
+      let length: [UInt8] =
+        switch content.count {
+        case ..<128: [UInt8(content.count)]
+        case ..<256: [0x81, UInt8(content.count)]
+        default: [0x82, UInt8(truncatingIfNeeded: content.count >> 8), UInt8(truncatingIfNeeded: content.count)]
+        }
+      return [tag] + length + content
+    }
+    func integer(_ bytes: [UInt8]) -> [UInt8] {
+      let digits = Array(bytes.drop { $0 == 0 })
+      return der(0x02, (digits.first ?? 0) < 0x80 && !digits.isEmpty ? digits : [0] + digits)
+    }
+    guard modulus.count <= Self.sizes.upperBound / 8 + 1, exponent.count <= 8 else {
+      throw Self.refused(name, "its numbers are too long", "d2i_PUBKEY")
+    }
+    // SubjectPublicKeyInfo (RFC 5280) with the algorithm rsaEncryption
+    let algorithm: [UInt8] = [
+      0x30, 0x0D, 0x06, 0x09, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x01, 0x05, 0x00,
+    ]
+    let key = der(0x30, integer(modulus) + integer(exponent))
+    let info = der(0x30, algorithm + der(0x03, [0] + key))
+    let pkey = unsafe info.withUnsafeBufferPointer { bytes -> OpaquePointer? in  // for the call only
+      var next = bytes.baseAddress
+      return unsafe d2i_PUBKEY(nil, &next, bytes.count)
+    }
+    guard let pkey = unsafe pkey else { throw Self.refused(name, "its numbers make no key", "d2i_PUBKEY") }
+    try unsafe self.init(takingOwnershipOf: pkey, name: name)
+  }
+
   /// As long as the modulus; another one each time.
-  package func encrypt(_ plaintext: Span<UInt8>) throws -> [UInt8] {
-    let context = unsafe strongroom_oaep(pkey, 1)
+  ///
+  /// - Parameter isSHA1: for a token that knows no other hash (COSE algorithm -40).
+  package func encrypt(_ plaintext: Span<UInt8>, isSHA1: Bool = false) throws -> [UInt8] {
+    let context = unsafe strongroom_oaep(pkey, 1, isSHA1 ? 1 : 0)
     guard let context = unsafe context else { throw OpenSSLFailure.error("EVP_PKEY_encrypt_init") }
     defer { unsafe EVP_PKEY_CTX_free(context) }
     var output = [UInt8](repeating: 0, count: (bits + 7) / 8)
@@ -92,7 +128,7 @@ package final class RSAKey: @unchecked Sendable {  // EVP_PKEY counts references
 
   /// - Throws: ``KMSError/Code/doesNotOpen``, whatever the reason.
   package func decrypt(_ ciphertext: [UInt8]) throws -> SecretBytes {
-    let context = unsafe strongroom_oaep(pkey, 0)
+    let context = unsafe strongroom_oaep(pkey, 0, 0)
     guard let context = unsafe context else { throw OpenSSLFailure.error("EVP_PKEY_decrypt_init") }
     defer { unsafe EVP_PKEY_CTX_free(context) }
     return try SecretBytes(capacity: (bits + 7) / 8) { output throws(any Error) in

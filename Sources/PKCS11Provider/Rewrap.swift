@@ -10,8 +10,11 @@ extension PKCS11Provider: KeyRewrapping {
     return try await retrying(operation) { connection in
       let source = try await connection.entry(old, operation: operation)
       try source.version.check(purpose: .wrap, allowing: \.unwraps, operation: operation)
-      let target = try await connection.entry(new, operation: operation)
+      let target = try await connection.verified(connection.entry(new, operation: operation))
       try target.version.check(purposes: [.wrap, .recovery], allowing: \.wraps, operation: operation)
+      guard source.algorithm == .a256KW, target.algorithm == .a256KW else {
+        throw KMSError(.notSupported, "only what AES Key Wrap wrapped is rewrapped inside the token")
+      }
       var results: [Result<WrappedKey, any Error>] = keys.map { key in
         Result {
           try InputRules.checkKeyWrap(key.wrapped)
@@ -21,7 +24,7 @@ extension PKCS11Provider: KeyRewrapping {
       var open = keys.indices.filter { (try? results[$0].get()) != nil }[...]
       while !open.isEmpty {
         let wrapped = open.map { keys[$0].wrapped.bytes }
-        let done = try await connection.pool.withSession { session throws(CallFailure) in
+        let done = try await connection.pool.withSession(weight: wrapped.count) { session throws(CallFailure) in
           try session.rewrap(
             wrapped, from: source.handle, to: target.handle, unwraps: target.version.purpose == .wrap)
         }
@@ -57,21 +60,23 @@ extension PKCS11Provider: DirectEncrypting {
     _ plaintext: Span<UInt8>, under id: KeyVersionID, aad: [UInt8]
   ) async throws -> DirectCiphertext {
     try InputRules.checkDirectEncryption(count: plaintext.count, aad: aad)
-    return try await using(id, for: [.encrypt], allowing: \.wraps, "direct-encrypt") {
-      session, key throws(CallFailure) in
-      let iv = try session.random(12)
-      return DirectCiphertext(iv: iv, bytes: try session.encrypt(plaintext, under: key, iv: iv, aad: aad))
+    // The call owns a copy: should it hang, the caller goes and takes the plaintext with it.
+    let plaintext = SharedSecret(SecretBytes(copying: plaintext))
+    return try await using(id, for: [.encrypt], allowing: \.wraps, "direct-encrypt") { _ in
+      try self.uses.add(id)
+    } _: { session, entry, abilities throws(CallFailure) in
+      try session.encrypt(plaintext, under: entry, aad: aad, abilities)
     }
   }
 
   public func decrypt(_ ciphertext: DirectCiphertext, under id: KeyVersionID, aad: [UInt8]) async throws -> SecretBytes
   {
-    try await using(id, for: [.encrypt], allowing: \.unwraps, "direct-decrypt") { session, key throws(CallFailure) in
-      try session.decrypt(ciphertext.bytes, under: key, iv: ciphertext.iv, aad: aad)
-    } before: {
+    try await using(id, for: [.encrypt], allowing: \.unwraps, "direct-decrypt") { _ in
       guard ciphertext.iv.count == 12, ciphertext.bytes.count >= 16, !aad.isEmpty else {
         throw KMSError(.doesNotOpen, "IV or ciphertext is too short", advice: "Take a good copy.")
       }
+    } _: { session, entry, _ throws(CallFailure) in
+      try session.decrypt(ciphertext.bytes, under: entry.handle, iv: ciphertext.iv, aad: aad)
     }
   }
 }

@@ -50,15 +50,18 @@ extension ProviderSettings {
       #else
         throw missing("OpenSSL")
       #endif
-    case .pkcs11(let uri, let pin, let maxSessions):
+    case .pkcs11(let token):
       #if PKCS11
-        let uri = try PKCS11URI(parsing: uri)
-        guard let pin = try pin ?? uri.pinSource.map({ try source($0) }) else {
+        let uris = try token.uris.map { try PKCS11URI(parsing: $0) }
+        guard let pin = try token.pin ?? uris.lazy.compactMap(\.pinSource).first.map({ try source($0) }) else {
           throw KMSError(
             .configurationInvalid, "providers.\(name): the PIN's source is missing",
-            advice: "Add pin-source: file:/run/secrets/pin, env:VARIABLE, credential:NAME or prompt:.")
+            advice: "Add pin-source: file:/run/secrets/pin, env:VARIABLE, credential:NAME, command:PROGRAM or prompt:.")
         }
-        return PKCS11Provider(PKCS11Configuration(name: name, uri: uri, pin: pin, maxSessions: maxSessions))
+        return PKCS11Provider(
+          PKCS11Configuration(
+            name: name, tokens: uris, pin: pin, maxSessions: token.maxSessions, deadline: token.deadline,
+            wrapAlgorithms: token.wrapAlgorithms))
       #else
         throw missing("PKCS11")
       #endif

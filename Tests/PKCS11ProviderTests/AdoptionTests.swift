@@ -39,11 +39,10 @@ struct AdoptionTests {
     ]
     let module = try Module(path: SoftHSM.module)
     let pin = SecretBytes(copying: Array(token.pin.utf8).span)
-    let pool = try SessionPool(
-      module: module, token: try Token.find(label: token.label, serial: nil, in: module), limit: 1, pin: pin)
-    let template = Template(usual.merging(others) { $1 }.map { ($0.key, $0.value) })
-    _ = try await pool.alone { session throws(CallFailure) in try session.generateAES(template) }
-    await pool.close()
+    let session = try Session(
+      module: module, slot: try Token.find(label: token.label, serial: nil, in: module).slot)
+    try session.login(pin: pin)
+    _ = try session.generateAES(Template(usual.merging(others) { $1 }.map { ($0.key, $0.value) }))
   }
 
   private func request(_ id: [UInt8], _ name: String = "adopted", _ purpose: KeyPurpose = .wrap) throws

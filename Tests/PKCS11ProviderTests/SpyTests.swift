@@ -39,7 +39,12 @@ struct SpyTests {
         calls[calls.count - 1].lines.append(String(line))
       }
     }
-    return calls
+    // Before keys are looked for, the token was tried out, with keys of the session.
+    let searched = try #require(calls.firstIndex { $0.function == "C_FindObjectsInit" })
+    for call in calls[..<searched] where ["C_GenerateKey", "C_CreateObject", "C_UnwrapKey"].contains(call.function) {
+      #expect(call.has("CKA_TOKEN", "False") || call.has("CKA_TOKEN", "00"), "\(call.text)")
+    }
+    return Array(calls[searched...])
   }
 
   @Test func noKEKIsEverInTheProcess() async throws {

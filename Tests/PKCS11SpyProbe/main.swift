@@ -20,6 +20,7 @@ let thumbprint: [UInt8] = [
   0x91, 0xC9, 0x2D, 0xF5, 0x12, 0x78, 0x34, 0xCD, 0x6A, 0x51, 0xFD, 0xBB, 0xBD,
 ]
 let wrapped = try await provider.wrap(cek, under: old.id, aad: aad)
+_ = try await provider.wrap(cek, under: new.id, aad: aad)  // so that the canary under it is through
 let opened = try await provider.unwrap(wrapped, under: old.id, aad: aad)
 // From here to the end the key is only in the token.
 let rewrapped = try await provider.rewrap(wrapped, from: old.id, to: new.id, thumbprint: thumbprint, aad: aad)

@@ -116,10 +116,44 @@ struct SettingValueTests {
       #expect(try read("file://\(folder)/pass") == "of a file")
       #expect(try read("env:PASS") == "of the environment")
       #expect(try read("credential:pass") == "of a file")
-      for source in ["file:gone", "env:GONE", "credential:gone"] {
+      #expect(try read("command:head -n 2 \(folder)/pass") == "of a file")
+      #expect(try read("command:yes hush") == "hush", "a program that goes on printing is not waited for")
+      #expect(try read("command:printenv PASS") == "of the environment")
+      for source in [
+        "file:gone", "env:GONE", "credential:gone", "command:/nowhere/program", "command:false", "command:true",
+        "command:", "command:cat gone",
+      ] {
         let error = try await failure { _ = try read(source) }
         #expect(error.code == .secretUnavailable)
         #expect(!error.advice.isEmpty)
+      }
+    }
+  }
+
+  @Test("tokens in a list, deadline and the ways to wrap")
+  func tokens() async throws {
+    try await withFolder { folder in
+      func token(_ lines: String) throws -> TokenSettings? {
+        let loaded = try configuration(
+          "providers: { p: { type: pkcs11, pin-source: \"env:PIN\", \(lines) } }\n", in: folder, environment: [:])
+        guard case .pkcs11(let token)? = loaded.providers.first?.kind else { return nil }
+        return token
+      }
+      let (one, two) = ("pkcs11:token=a?module-path=/a.so", "pkcs11:token=b?module-path=/b.so")
+      let usual = try #require(try token("uri: \"\(one)\""))
+      #expect(usual.uris == [one] && usual.deadline == .seconds(10))
+      #expect(usual.wrapAlgorithms == [.a256KW, .a256GCM, .rsaOAEP256])
+      let other = try #require(
+        try token(
+          "uris: [\"\(one)\", \"\(two)\"], deadline: 90s, wrap-algorithms: [RSA-OAEP-SHA1, A256KW]"))
+      #expect(other.uris == [one, two] && other.deadline == .seconds(90))
+      #expect(other.wrapAlgorithms == [.rsaOAEPSHA1, .a256KW])
+      for bad in [
+        "deadline: 1s", "uris: []", "uri: \"\(one)\", uris: [\"\(two)\"]", "uri: \"\(one)\", deadline: 0s",
+        "uri: \"\(one)\", wrap-algorithms: []", "uri: \"\(one)\", wrap-algorithms: [A256KW, A256KW]",
+        "uri: \"\(one)\", wrap-algorithms: [DES]",
+      ] {
+        #expect(try await failure { _ = try token(bad) }.code == .configurationInvalid)
       }
     }
   }

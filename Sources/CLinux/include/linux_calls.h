@@ -1,6 +1,7 @@
 #pragma once
 /* Linux calls and flags that Swift's Glibc module does not export. */
 #include <spawn.h>
+#include <semaphore.h>
 #include <sys/types.h>
 
 extern const int linux_o_tmpfile;
@@ -15,3 +16,9 @@ int linux_contains(const void *bytes, size_t size, const void *text, size_t text
 
 /* The spawned process gets no descriptor from `first` on. */
 int linux_spawn_close_from(posix_spawn_file_actions_t *actions, int first);
+
+/* How many processors this process may use; 1 at least. */
+int linux_usable_processors(void);
+
+/* Whether the semaphore was taken within that time of the monotonic clock. */
+int linux_semaphore_wait(sem_t *semaphore, long nanoseconds);

@@ -11,8 +11,18 @@ package struct ReturnValue: Sendable, Hashable, CustomStringConvertible {
     return Self.names[rawValue].map { "\($0) (\(hex))" } ?? "CKR \(hex)"
   }
 
-  /// The session or token is gone or unsure: do not use the session again.
-  package var endsSession: Bool { Self.endingSession.contains(rawValue) }
+  package static let deviceError = ReturnValue(CKR_DEVICE_ERROR)
+
+  /// The session is gone, or its login: others may do.
+  package var losesSession: Bool {
+    [CKR_SESSION_HANDLE_INVALID, CKR_SESSION_CLOSED, CKR_USER_NOT_LOGGED_IN].contains(rawValue)
+  }
+
+  /// The token is gone, or unsure.
+  package var losesToken: Bool { Self.losingToken.contains(rawValue) }
+
+  /// Do not use the session again.
+  package var endsSession: Bool { losesSession || losesToken }
 
   /// The handle no longer names the object that it did.
   package var meansStaleHandle: Bool {
@@ -45,9 +55,28 @@ package struct ReturnValue: Sendable, Hashable, CustomStringConvertible {
     ].contains(rawValue)
   }
 
-  private static let endingSession: Set<UInt> = [
-    CKR_SESSION_HANDLE_INVALID, CKR_SESSION_CLOSED, CKR_DEVICE_ERROR, CKR_DEVICE_REMOVED, CKR_TOKEN_NOT_PRESENT,
-    CKR_TOKEN_NOT_RECOGNIZED, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_USER_NOT_LOGGED_IN,
+  /// The token does not take the template: another may do.
+  package var meansBadTemplate: Bool {
+    [
+      CKR_ATTRIBUTE_READ_ONLY, CKR_ATTRIBUTE_TYPE_INVALID, CKR_ATTRIBUTE_VALUE_INVALID, CKR_TEMPLATE_INCOMPLETE,
+      CKR_TEMPLATE_INCONSISTENT, CKR_ATTRIBUTE_SENSITIVE, CKR_ARGUMENTS_BAD,
+    ].contains(rawValue)
+  }
+
+  /// The token has no such mechanism or function.
+  package var meansCannot: Bool { rawValue == CKR_MECHANISM_INVALID || rawValue == CKR_FUNCTION_NOT_SUPPORTED }
+
+  /// The PIN was tried, and refused.
+  package var refusesPIN: Bool {
+    [
+      CKR_PIN_INCORRECT, CKR_PIN_INVALID, CKR_PIN_LEN_RANGE, CKR_PIN_LOCKED, CKR_PIN_EXPIRED,
+      CKR_USER_PIN_NOT_INITIALIZED,
+    ].contains(rawValue)
+  }
+
+  private static let losingToken: Set<UInt> = [
+    CKR_DEVICE_ERROR, CKR_DEVICE_REMOVED, CKR_TOKEN_NOT_PRESENT, CKR_TOKEN_NOT_RECOGNIZED,
+    CKR_CRYPTOKI_NOT_INITIALIZED,
   ]
 
   private static let names: [UInt: String] = [
@@ -90,12 +119,41 @@ package struct ReturnValue: Sendable, Hashable, CustomStringConvertible {
 package struct CallFailure: Error {
   package let function: String
   package let returned: ReturnValue
+  /// What is wrong with an answer that Cryptoki itself calls right.
+  package var problem: String?
+
+  /// Whether the session is not to be used again. C_UnwrapKey and C_Decrypt say GENERAL_ERROR for bad input.
+  var evictsSession: Bool { returned.endsSession || (returned.meansAnything && !opensInput) }
+
+  /// Whether the token itself may be in trouble, or the input is just bad: the canary tells.
+  package var isUnclear: Bool { returned.meansAnything && opensInput }
+
+  private var opensInput: Bool { ["C_UnwrapKey", "C_Decrypt"].contains(function) }
+
+  package init(function: String, returned: ReturnValue, problem: String? = nil) {
+    self.function = function
+    self.returned = returned
+    self.problem = problem
+  }
+
+  /// The token's answer is not what it should be.
+  package init(_ function: String, problem: String) {
+    self.init(function: function, returned: ReturnValue(CKR_OK), problem: problem)
+  }
+
   static let importing = "C_CreateObject (of a key from outside)"
 
   /// The same for a caller, with what to do.
   package var error: KMSError {
     let (code, message, advice): (KMSError.Code, String, String) =
       switch returned.rawValue {
+      case _ where problem != nil:
+        (.tokenNotTrustworthy, problem ?? "", "Run 'strongroom doctor --module' on this token, and ask its vendor.")
+      case CKR_USER_NOT_LOGGED_IN where function != "C_Login" && function != "C_OpenSession":
+        (
+          .notSupported, "the token wants a login for this one use of the key (CKA_ALWAYS_AUTHENTICATE)",
+          "Make the key without CKA_ALWAYS_AUTHENTICATE: the suite cannot ask for a PIN at each use."
+        )
       case CKR_PIN_INCORRECT, CKR_PIN_INVALID, CKR_PIN_LEN_RANGE:
         (.accessDenied, "the token's PIN is wrong", "Correct the PIN's source; a wrong one is not tried twice.")
       case CKR_PIN_LOCKED:
@@ -107,6 +165,8 @@ package struct CallFailure: Error {
         (.providerUnavailable, "the token gives no more sessions", "Lower max-sessions, or end other programs.")
       case CKR_TOKEN_NOT_PRESENT, CKR_TOKEN_NOT_RECOGNIZED, CKR_DEVICE_REMOVED:
         (.providerUnavailable, "the token is not there", "Plug it in, or check the HSM's connection.")
+      case CKR_DEVICE_MEMORY, CKR_HOST_MEMORY:
+        (.providerUnavailable, "the token has no room left", "Destroy what is not needed, or end other programs.")
       case CKR_KEY_FUNCTION_NOT_PERMITTED:
         (.keyStateForbids, "the token does not allow this use of the key", "'strongroom key list' shows its state.")
       case CKR_TOKEN_WRITE_PROTECTED, CKR_SESSION_READ_ONLY:
@@ -118,7 +178,7 @@ package struct CallFailure: Error {
         )
       case CKR_FUNCTION_NOT_SUPPORTED, CKR_MECHANISM_INVALID:
         (.notSupported, "the token cannot do this", "'strongroom doctor' shows what it can do.")
-      case _ where ["C_UnwrapKey", "C_Decrypt"].contains(function) && returned.meansBadCiphertext:
+      case _ where opensInput && returned.meansBadCiphertext:
         (
           .doesNotOpen, "the token does not open it: it was made under another key, or changed",
           "Give the same context as for encryption, or take a good copy."

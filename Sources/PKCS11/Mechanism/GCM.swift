@@ -1,6 +1,26 @@
 internal import CP11Kit
 package import KMSCore
 
+/// Whose IV AES-GCM uses, and where it comes out. A lost IV is lost data, so it is found out by trying.
+package enum GCMIVBehaviour: String, Sendable, CaseIterable {
+  /// The caller's IV is used.
+  case given
+  /// Twelve zero bytes are overwritten with the token's IV.
+  case overwritten
+  /// The token's IV comes before the ciphertext.
+  case prepended
+  /// The token's IV comes after the tag.
+  case appended
+
+  /// Bytes of output besides ciphertext and tag.
+  var extra: Int {
+    switch self {
+    case .given, .overwritten: 0
+    case .prepended, .appended: 12
+    }
+  }
+}
+
 /// AES-GCM (CKM_AES_GCM) by C_Encrypt and C_Decrypt: 12-byte IV, 16-byte tag, AAD never empty.
 extension Session {
   package func random(_ count: Int) throws(CallFailure) -> [UInt8] {
@@ -9,22 +29,46 @@ extension Session {
     return bytes
   }
 
-  /// Ciphertext and tag.
+  /// - Returns: the IV, and ciphertext and tag.
   package func encrypt(
-    _ plaintext: Span<UInt8>, under key: UInt, iv: [UInt8], aad: [UInt8]
+    _ plaintext: Span<UInt8>, under key: UInt, aad: [UInt8], _ behaviour: GCMIVBehaviour
+  ) throws(CallFailure) -> (iv: [UInt8], bytes: [UInt8]) {
+    let zeros = [UInt8](repeating: 0, count: 12)
+    var iv = behaviour == .given ? try random(12) : zeros
+    var output = try encrypt(plaintext, under: key, iv: &iv, aad: aad)
+    guard output.count == plaintext.count + 16 + behaviour.extra else {
+      throw CallFailure("C_Encrypt", problem: "the token treats the IV of AES-GCM in another way than it did")
+    }
+    switch behaviour {
+    case .given, .overwritten: break
+    case .prepended:
+      iv = Array(output[..<12])
+      output.removeFirst(12)
+    case .appended:
+      iv = Array(output[(plaintext.count + 16)...].prefix(12))
+      output.removeLast(behaviour.extra)
+    }
+    guard iv != zeros else { throw CallFailure("C_Encrypt", problem: "the token gave no IV for AES-GCM") }
+    return (iv, output)
+  }
+
+  /// - Parameter iv: goes in, and comes out as the token leaves it.
+  /// - Returns: whatever the token puts out.
+  package func encrypt(
+    _ plaintext: Span<UInt8>, under key: UInt, iv: inout [UInt8], aad: [UInt8]
   ) throws(CallFailure) -> [UInt8] {
     var output = [UInt8](repeating: 0, count: plaintext.count + 64)
     var count = UInt(output.count)
     try sound { () throws(CallFailure) in
-      try unsafe start(key, iv: iv, aad: aad) { mechanism throws(CallFailure) in
+      try unsafe withMechanism(&iv, aad) { mechanism throws(CallFailure) in
         try unsafe check(functions.C_EncryptInit(handle, mechanism, key), "C_EncryptInit")
+        // Within, as a token may write the IV late. Cryptoki does not write to the input.
+        let returned = unsafe plaintext.withUnsafeBufferPointer {
+          unsafe functions.C_Encrypt(
+            handle, UnsafeMutablePointer(mutating: $0.baseAddress), UInt($0.count), &output, &count)
+        }
+        try check(returned, "C_Encrypt")
       }
-      // Cryptoki does not write to the input
-      let returned = unsafe plaintext.withUnsafeBufferPointer {
-        unsafe functions.C_Encrypt(
-          handle, UnsafeMutablePointer(mutating: $0.baseAddress), UInt($0.count), &output, &count)
-      }
-      try check(returned, "C_Encrypt")
     }
     output.removeLast(output.count - Int(min(count, UInt(output.count))))
     return output
@@ -33,29 +77,37 @@ extension Session {
   package func decrypt(
     _ ciphertext: [UInt8], under key: UInt, iv: [UInt8], aad: [UInt8]
   ) throws(CallFailure) -> SecretBytes {
-    try sound { () throws(CallFailure) in
-      try unsafe start(key, iv: iv, aad: aad) { mechanism throws(CallFailure) in
+    var iv = iv
+    return try sound { () throws(CallFailure) in
+      try unsafe withMechanism(&iv, aad) { mechanism throws(CallFailure) in
         try unsafe check(functions.C_DecryptInit(handle, mechanism, key), "C_DecryptInit")
       }
-      return try SecretBytes(capacity: ciphertext.count + 64) { output throws(CallFailure) in
-        try unsafe output.withUnsafeMutableBufferPointer { buffer, written throws(CallFailure) in  // for the call
-          var count = UInt(buffer.count)
-          let returned = unsafe ciphertext.withUnsafeBufferPointer {
-            unsafe functions.C_Decrypt(
-              handle, UnsafeMutablePointer(mutating: $0.baseAddress), UInt($0.count), buffer.baseAddress, &count)
-          }
-          try check(returned, "C_Decrypt")
-          written = Int(min(count, UInt(buffer.count)))
+      return try decryptStarted(ciphertext)
+    }
+  }
+
+  /// C_Decrypt after C_DecryptInit.
+  ///
+  /// - Parameter expecting: bytes that there should be, for a token that leaves the length at the buffer's size.
+  func decryptStarted(_ ciphertext: [UInt8], expecting: Int? = nil) throws(CallFailure) -> SecretBytes {
+    try SecretBytes(capacity: ciphertext.count + 64) { output throws(CallFailure) in
+      try unsafe output.withUnsafeMutableBufferPointer { buffer, written throws(CallFailure) in  // for the call
+        var count = UInt(buffer.count)
+        let returned = unsafe ciphertext.withUnsafeBufferPointer {
+          unsafe functions.C_Decrypt(
+            handle, UnsafeMutablePointer(mutating: $0.baseAddress), UInt($0.count), buffer.baseAddress, &count)
         }
+        try check(returned, "C_Decrypt")
+        written = count < UInt(buffer.count) ? Int(count) : min(expecting ?? buffer.count, buffer.count)
       }
     }
   }
 
   @unsafe
-  private func start(
-    _ key: UInt, iv: [UInt8], aad: [UInt8], _ body: (UnsafeMutablePointer<CK_MECHANISM>) throws(CallFailure) -> Void
+  private func withMechanism(
+    _ iv: inout [UInt8], _ aad: [UInt8], _ body: (UnsafeMutablePointer<CK_MECHANISM>) throws(CallFailure) -> Void
   ) throws(CallFailure) {
-    var (iv, aad) = (iv, aad)
+    var aad = aad
     try unsafe iv.withUnsafeMutableBufferPointer { iv throws(CallFailure) in  // all for the call only
       try unsafe aad.withUnsafeMutableBufferPointer { aad throws(CallFailure) in
         var parameters = unsafe CK_GCM_PARAMS(

@@ -3,18 +3,15 @@ package import KMSCore
 
 /// AES Key Wrap (CKM_AES_KEY_WRAP, RFC 3394) by C_WrapKey and C_UnwrapKey.
 extension Session {
-  private static let plainKey = Template.sessionKey(sensitive: false)
-  private static let sensitiveKey = Template.sessionKey(sensitive: true)
-
   /// 40 bytes for a key of 32.
   package func wrap(_ key: borrowing SecretBytes, under kek: UInt) throws(CallFailure) -> [UInt8] {
-    let object = try create(Self.plainKey, value: key)
+    let object = try create(profile.made, value: key)
     return try withObject(object) { () throws(CallFailure) in try wrapObject(object, under: kek) }
   }
 
   /// The key of 32 bytes.
   package func unwrap(_ wrapped: [UInt8], under kek: UInt) throws(CallFailure) -> SecretBytes {
-    let object = try unwrapObject(wrapped, under: kek, Self.plainKey)
+    let object = try unwrapObject(wrapped, under: kek, profile.readable)
     return try withObject(object) { () throws(CallFailure) in try value(of: object) }
   }
 
@@ -61,14 +58,14 @@ extension Session {
   private func rewrap(
     _ wrapped: [UInt8], from old: UInt, to new: UInt, unwraps: Bool
   ) throws(CallFailure) -> Rewrapped {
-    let object = try unwrapObject(wrapped, under: old, Self.sensitiveKey)
+    let object = try unwrapObject(wrapped, under: old, profile.kept)
     guard unwraps else {
       return try withObject(object) { () throws(CallFailure) in
         (try wrapObject(object, under: new), try thumbprint(of: object))
       }
     }
     let result = try withObject(object) { () throws(CallFailure) in try wrapObject(object, under: new) }
-    let back = try unwrapObject(result, under: new, Self.sensitiveKey)
+    let back = try unwrapObject(result, under: new, profile.kept)
     let digest = try withObject(back) { () throws(CallFailure) in try thumbprint(of: back) }
     return (result, digest)
   }

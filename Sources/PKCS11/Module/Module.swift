@@ -10,9 +10,14 @@ package final class Module: @unchecked Sendable {  // the function list is const
   let functions: UnsafeMutablePointer<CK_FUNCTION_LIST>
   package let path: String
   private let process = getpid()
+  private let isEnded = Atomic(false)
+  /// How many are open. A module is never ended under them: SoftHSM crashes.
+  let sessions = Atomic(0)
   /// p11-kit counts users, but lets go of its lock inside: a first user that comes while the last one goes would find
-  /// the module ended, or unloaded.
-  private static let startAndEnd = Mutex(())
+  /// the module ended, or unloaded. One lock a module: starting one may hang.
+  private static let locks = Mutex<[String: StartAndEnd]>([:])
+  private final class StartAndEnd: Sendable { let lock = Mutex(()) }
+  private let startAndEnd: StartAndEnd
 
   /// - Throws: ``KMSError/Code/configurationInvalid`` for a bare name, ``KMSError/Code/providerUnavailable``.
   package init(path: String) throws {
@@ -26,7 +31,12 @@ package final class Module: @unchecked Sendable {  // the function list is const
         .providerUnavailable, "there is no PKCS#11 module \(path)",
         advice: "Install it, or correct module-path; on Debian SoftHSM's is /usr/lib/softhsm/libsofthsm2.so.")
     }
-    unsafe self.functions = try Self.startAndEnd.withLock { _ in unsafe try Self.start(path) }
+    startAndEnd = Self.locks.withLock { locks in
+      let lock = locks[path] ?? StartAndEnd()
+      locks[path] = lock
+      return lock
+    }
+    unsafe self.functions = try startAndEnd.lock.withLock { _ in unsafe try Self.start(path) }
     self.path = path
   }
 
@@ -48,17 +58,27 @@ package final class Module: @unchecked Sendable {  // the function list is const
     return unsafe functions
   }
 
-  deinit {
-    guard getpid() == process else { return }  // a forked child must not end the parent's module
-    Self.startAndEnd.withLock { _ in
+  /// A call that hangs keeps its session, and so the module.
+  deinit { end() }
+
+  /// Ends the use of the module, so that the next one starts it anew: unless a call hangs in it, or somebody else in
+  /// this process uses it.
+  package func end() {
+    guard isThisProcess, sessions.load(ordering: .relaxed) == 0, !isEnded.exchange(true, ordering: .relaxed) else {
+      return
+    }
+    startAndEnd.lock.withLock { _ in
       unsafe p11_kit_module_finalize(functions)
       unsafe p11_kit_module_release(functions)
     }
   }
 
+  /// False in a forked child, which must not end what is the parent's.
+  package var isThisProcess: Bool { getpid() == process }
+
   /// - Throws: in a forked child: sessions and logins are the parent's.
-  func checkProcess() throws {
-    guard getpid() == process else {
+  package func checkProcess() throws {
+    guard isThisProcess else {
       throw KMSError(
         .providerUnavailable, "the token was opened before this process was forked",
         advice: "Open the manager in the child, or start the child with exec.")

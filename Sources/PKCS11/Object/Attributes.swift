@@ -27,6 +27,44 @@ package struct AttributeType: RawRepresentable, Sendable, Hashable {
   package static let neverExtractable = Self(rawValue: CKA_NEVER_EXTRACTABLE)
   package static let checkValue = Self(rawValue: CKA_CHECK_VALUE)
   package static let alwaysSensitive = Self(rawValue: CKA_ALWAYS_SENSITIVE)
+  package static let alwaysAuthenticate = Self(rawValue: CKA_ALWAYS_AUTHENTICATE)
+  package static let modulus = Self(rawValue: CKA_MODULUS)
+  package static let modulusBits = Self(rawValue: CKA_MODULUS_BITS)
+  package static let publicExponent = Self(rawValue: CKA_PUBLIC_EXPONENT)
+}
+
+extension AttributeType {
+  /// As the standard writes it.
+  package var name: String { Self.names[rawValue] ?? "CKA 0x" + String(rawValue, radix: 16) }
+
+  private static let names: [UInt: String] = [
+    CKA_CLASS: "CKA_CLASS",
+    CKA_TOKEN: "CKA_TOKEN",
+    CKA_PRIVATE: "CKA_PRIVATE",
+    CKA_LABEL: "CKA_LABEL",
+    CKA_APPLICATION: "CKA_APPLICATION",
+    CKA_VALUE: "CKA_VALUE",
+    CKA_KEY_TYPE: "CKA_KEY_TYPE",
+    CKA_ID: "CKA_ID",
+    CKA_SENSITIVE: "CKA_SENSITIVE",
+    CKA_ENCRYPT: "CKA_ENCRYPT",
+    CKA_DECRYPT: "CKA_DECRYPT",
+    CKA_WRAP: "CKA_WRAP",
+    CKA_UNWRAP: "CKA_UNWRAP",
+    CKA_SIGN: "CKA_SIGN",
+    CKA_VERIFY: "CKA_VERIFY",
+    CKA_DERIVE: "CKA_DERIVE",
+    CKA_VALUE_LEN: "CKA_VALUE_LEN",
+    CKA_EXTRACTABLE: "CKA_EXTRACTABLE",
+    CKA_LOCAL: "CKA_LOCAL",
+    CKA_NEVER_EXTRACTABLE: "CKA_NEVER_EXTRACTABLE",
+    CKA_CHECK_VALUE: "CKA_CHECK_VALUE",
+    CKA_ALWAYS_SENSITIVE: "CKA_ALWAYS_SENSITIVE",
+    CKA_ALWAYS_AUTHENTICATE: "CKA_ALWAYS_AUTHENTICATE",
+    CKA_MODULUS: "CKA_MODULUS",
+    CKA_MODULUS_BITS: "CKA_MODULUS_BITS",
+    CKA_PUBLIC_EXPONENT: "CKA_PUBLIC_EXPONENT",
+  ]
 }
 
 /// Attributes with their values, laid out as Cryptoki wants them. Made once where it can be, as building one costs
@@ -75,13 +113,5 @@ package final class Template: @unchecked Sendable {  // written in init only; Cr
   deinit {
     unsafe storage.deallocate()
     unsafe attributes.deallocate()
-  }
-
-  /// A new session object of a wrapped or given key: generic secret, never on the token.
-  package static func sessionKey(sensitive: Bool) -> Template {
-    Template([
-      (.objectClass, .number(CKO_SECRET_KEY)), (.keyType, .number(CKK_GENERIC_SECRET)), (.token, .flag(false)),
-      (.isPrivate, .flag(true)), (.sensitive, .flag(sensitive)), (.extractable, .flag(true)),
-    ])
   }
 }

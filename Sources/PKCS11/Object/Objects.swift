@@ -24,7 +24,7 @@ extension Session {
   package func attributes(
     of object: UInt, _ types: [AttributeType]
   ) throws(CallFailure) -> [[UInt8]?] {
-    let room = 256
+    let room = types.contains(.modulus) ? 1024 : 256
     var buffer = [UInt8](repeating: 0, count: room * types.count)
     let (returned, values) = unsafe buffer.withUnsafeMutableBytes { memory -> (UInt, [[UInt8]?]) in  // for the call
       var query = unsafe types.enumerated().map { i, type in

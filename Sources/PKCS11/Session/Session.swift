@@ -1,7 +1,8 @@
 internal import CP11Kit
 package import KMSCore
+internal import Synchronization
 
-/// One session. It belongs to one caller at a time; the pool sees to that.
+/// One session. It belongs to one caller at a time; the pool sees to that. Ends with its last owner.
 @safe
 package final class Session: @unchecked Sendable {  // handed from caller to caller by the pool, never shared
   let module: Module
@@ -9,15 +10,28 @@ package final class Session: @unchecked Sendable {  // handed from caller to cal
   var functions: CK_FUNCTION_LIST { unsafe module.functions.pointee }
   /// False after a failure that may have left an operation active, or that lost the session.
   var isSound = true
+  /// How keys are put into the session and got out of it, settled by ``Session/settle(_:)``.
+  package var profile: SessionKeyProfile
+  /// Where the pool makes its calls; nil for the one that holds the login.
+  var lane: Lane?
 
   /// Opens a read-write session: some tokens have no others.
-  package init(module: Module, slot: UInt) throws(CallFailure) {
+  package init(module: Module, slot: UInt, profile: SessionKeyProfile = .full) throws(CallFailure) {
     var handle: UInt = 0
     try unsafe check(
       module.functions.pointee.C_OpenSession(slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, nil, nil, &handle),
       "C_OpenSession")
     self.module = module
     self.handle = handle
+    self.profile = profile
+    module.sessions.add(1, ordering: .relaxed)
+  }
+
+  /// Whoever held it last may be a thread that was stuck in a call.
+  deinit {
+    guard module.isThisProcess else { return }
+    _ = functions.C_CloseSession(handle)
+    module.sessions.subtract(1, ordering: .relaxed)
   }
 
   /// Logs the user in for all sessions of this process.
@@ -32,7 +46,18 @@ package final class Session: @unchecked Sendable {  // handed from caller to cal
     try check(returned, "C_Login")
   }
 
-  package func close() { _ = functions.C_CloseSession(handle) }
+  /// How long the simplest call takes: the median of some, as any can be interrupted.
+  package func simplestCallNanoseconds() -> UInt64 {
+    let times = (0..<7).map { _ in
+      let start = Moment.now
+      if (try? random(16)) == nil {
+        var info = CK_SESSION_INFO()
+        _ = unsafe functions.C_GetSessionInfo(handle, &info)  // `info` outlives the call
+      }
+      return Moment.now - start
+    }
+    return times.sorted()[times.count / 2]
+  }
 
   /// Runs one call or chain of calls; a failure marks the session as not to be used again, as an operation may
   /// still be active in it.

@@ -2,224 +2,232 @@ internal import CP11Kit
 package import KMSCore
 internal import Synchronization
 
-/// Sessions that are opened once and kept. Calls run on the task that asks, without a hop to another thread.
+/// Calls that outlasted their deadline and have not ended yet, over all connections of a provider. Each holds a thread
+/// and a session.
+package final class HungCalls: Sendable {
+  package static let limit = 8
+  private let calls = Atomic(0)
+  package init() {}
+
+  package var count: Int { calls.load(ordering: .relaxed) }
+  package func add() { calls.add(1, ordering: .relaxed) }
+  package func remove() { calls.subtract(1, ordering: .relaxed) }
+
+  /// - Throws: ``KMSError/Code/providerUnavailable`` when there are so many that no other thread is risked.
+  package func check() throws {
+    guard count >= Self.limit else { return }
+    throw KMSError(
+      .providerUnavailable, "\(count) calls hang in the token's module",
+      advice: "Check the HSM's connection; restart this process if they do not end.")
+  }
+}
+
+/// A call did not end within its deadline: nothing is known of the token.
+package struct HungCall: Error { package let error: KMSError }
+
+/// Sessions that are opened once and kept, each used by one caller at a time. Every call has a deadline.
 ///
 /// Token writes, and opening and closing sessions, run alone: SoftHSM races otherwise.
-package final class SessionPool: Sendable {
-  private enum Wish { case shared, alone }
-
-  private struct State {
-    var idle: [Session] = []
-    /// Sessions that are open, the login's not counted.
-    var open = 0
-    var limit: Int
-    var inUse = 0
-    var isAlone = false
-    var doomed: [Session] = []
-    var waiting: [(wish: Wish, resume: CheckedContinuation<Void, Never>)] = []
-    var isClosed = false
-  }
-
-  private let module: Module
+package final class SessionPool: Watched {
+  /// Deadline of a call; what it waits for a session counts.
+  package let deadline: Duration
+  let module: Module
+  let state: Mutex<SessionPoolState>
   private let slot: UInt
-  /// Holds the login: it ends with the last session.
-  private let loginSession: Session
-  private let state: Mutex<State>
+  private let profile: SessionKeyProfile
+  private let pace: Pace
+  private let hung: HungCalls
 
-  package init(module: Module, token: Token, limit: Int, pin: borrowing SecretBytes) throws(CallFailure) {
-    self.module = module
+  /// - Parameter login: a session that is logged in. It is kept for that, as a login ends with the last session.
+  package init(
+    login: Session, token: Token, limit: Int, deadline: Duration, pace: Pace, hung: HungCalls
+  ) {
+    module = login.module
+    profile = login.profile
     slot = token.slot
-    loginSession = try Session(module: module, slot: token.slot)
-    do throws(CallFailure) { try loginSession.login(pin: pin) } catch {
-      loginSession.close()
-      throw error
-    }
-    state = Mutex(State(limit: max(1, limit)))
+    self.deadline = deadline
+    self.pace = pace
+    self.hung = hung
+    state = Mutex(SessionPoolState(login: login, limit: max(1, limit)))
+    Watchdog.shared.watch(self, deadline: deadline)
   }
 
   /// Runs `body` beside other callers, each on a session of its own.
-  package func withSession<R: ~Copyable>(
-    _ body: (Session) throws(CallFailure) -> sending R
-  ) async throws -> sending R {
+  ///
+  /// - Parameter weight: how many short calls `body` is worth; a long one gets a thread of its own.
+  /// - Throws: ``CallFailure``, ``HungCall``; ``KMSError/Code/deadlineExceeded`` when no session got free.
+  package func withSession<R: Sendable & ~Copyable>(
+    weight: Int = 1, _ body: @escaping @Sendable (Session) throws(CallFailure) -> R
+  ) async throws -> R {
     try module.checkProcess()
-    if let session = state.withLock({ Self.takeIdle(&$0) }) { return try run(session, body) }
+    let until = Moment.now + deadline
+    if let session = state.withLock({ $0.takeIdle() }) { return try await run(session, until, weight, body) }
+    try hung.check()
     while true {
-      await acquire(state.withLock { $0.open < $0.limit } ? .alone : .shared)
-      if let session = state.withLock({ Self.takeGranted(&$0) }) {
+      try await acquire(state.withLock { $0.open < $0.limit } ? .alone : .shared, until)
+      if let session = state.withLock({ $0.takeGranted() }) {
         grant()
-        return try run(session, body)
+        return try await run(session, until, weight, body)
       }
-      if let session = try openMore() { return try run(session, body) }
+      if let session = try await openMore(until) { return try await run(session, until, weight, body) }
     }
   }
 
-  /// Runs `body` while nothing else uses the token through this pool. Fails when the pool was closed.
-  package func alone<R: ~Copyable>(_ body: (Session) throws(CallFailure) -> sending R) async throws -> sending R {
+  /// Runs `body` while nothing else uses the token through this pool.
+  package func alone<R: Sendable & ~Copyable>(
+    _ body: @escaping @Sendable (Session) throws(CallFailure) -> R
+  ) async throws -> R {
     try module.checkProcess()
-    await acquire(.alone)
+    try hung.check()
+    let until = Moment.now + deadline
+    try await acquire(.alone, until)
     defer { releaseAlone() }
-    let session = try aloneSession()
-    defer { putBack(session) }
-    return try marking(session, body)
+    let session: Session
+    if let idle = state.withLock({ $0.idle.popLast() }) { session = idle } else { session = try await open(until) }
+    state.withLock { $0.inUse += 1 }
+    return try await run(session, until, 1, body)
   }
 
-  /// A session that its token has lost is not used again.
-  private func marking<R: ~Copyable>(
-    _ session: Session, _ body: (Session) throws(CallFailure) -> sending R
-  ) throws(CallFailure) -> sending R {
-    do throws(CallFailure) { return try body(session) } catch {
-      if error.returned.endsSession { session.isSound = false }
-      throw error
-    }
+  /// Closes every session, once nobody uses them or the deadline has passed. A call that hangs keeps its own.
+  package func close() async {
+    state.withLock { $0.isClosed = true }
+    guard module.isThisProcess else { return }
+    let until = Moment.now + deadline
+    let isAlone = (try? await acquire(.alone, until)) != nil
+    await end(state.withLock { $0.takeAll() }, Moment.now + deadline)
+    if isAlone { releaseAlone() }
   }
 
-  /// Called alone.
-  private func aloneSession() throws -> Session {
-    try checkIsOpen()
-    if let idle = state.withLock({ $0.idle.popLast() }) { return idle }
-    let session = try Session(module: module, slot: slot)
-    state.withLock { $0.open += 1 }
-    return session
+  /// Sessions that came back after it was closed. On a thread that may hang.
+  deinit {
+    let sessions = state.withLock { $0.takeAll() }
+    guard module.isThisProcess, !sessions.isEmpty else { return }
+    let rest = Sessions(sessions)
+    startThread { rest.end() }
   }
 
-  private func putBack(_ session: Session) {
-    state.withLock { state in
-      if session.isSound {
-        state.idle.append(session)
-      } else {
-        state.open -= 1
-        state.doomed.append(session)
+  /// Sessions end on a lane: closing one can hang as well. The last one to end holds the login.
+  private func end(_ sessions: consuming [Session], _ until: Moment) async {
+    guard !sessions.isEmpty else { return }
+    let lane = makeLane()
+    let sessions = Sessions(sessions)
+    let ended: Void? = await lane.run(until: until, weight: .max) { sessions.end() }
+    if ended == nil { hung.add() }
+  }
+
+  private final class Sessions: @unchecked Sendable {  // used by one thread
+    private var sessions: [Session]
+    init(_ sessions: [Session]) { self.sessions = sessions }
+    func end() { while sessions.popLast() != nil {} }
+  }
+
+  // MARK: Calls
+
+  private func run<R: Sendable & ~Copyable>(
+    _ session: Session, _ until: Moment, _ weight: Int, _ body: @escaping @Sendable (Session) throws(CallFailure) -> R
+  ) async throws -> R {
+    let result: Result<R, CallFailure>? = await session.lane!.run(until: until, weight: weight) {
+      do throws(CallFailure) { return .success(try body(session)) } catch {
+        if error.evictsSession { session.isSound = false }
+        return .failure(error)
       }
     }
-  }
-
-  private func checkIsOpen() throws {
-    guard !state.withLock({ $0.isClosed }) else {
-      throw CallFailure(function: "C_OpenSession", returned: ReturnValue(CKR_SESSION_CLOSED))
+    guard let result else {
+      abandon(session)
+      throw HungCall(error: Self.tooLate(deadline))
     }
+    release(session)
+    return try result.get()
   }
 
-  /// Closes every session. The caller makes sure that no call is under way.
-  package func close() async {
-    await acquire(.alone)
-    let sessions = state.withLock { state in
-      state.isClosed = true
-      defer { state.idle = [] }
-      return state.idle
+  private func makeLane() -> Lane {
+    let lane = Lane(pace: pace)
+    let hung = hung
+    lane.whenLateCallEnds = { hung.remove() }
+    Watchdog.shared.watch(lane, deadline: deadline)
+    return lane
+  }
+
+  /// The thread that is stuck keeps the session, and ends it when it returns.
+  private func abandon(_ session: Session) {
+    hung.add()
+    pace.stop()
+    state.withLock { state in
+      state.inUse -= 1
+      state.open -= 1
     }
-    for session in sessions { session.close() }
-    loginSession.close()
-    releaseAlone()
+    grant()
   }
 
-  private static func takeIdle(_ state: inout State) -> Session? {
-    guard !state.isAlone, state.waiting.isEmpty, let session = state.idle.popLast() else { return nil }
-    state.inUse += 1
-    return session
+  /// No session got free in time.
+  static func noSession(_ deadline: Duration) -> KMSError {
+    KMSError(
+      .deadlineExceeded, "no session of the token got free within \(deadline)",
+      advice: "Raise max-sessions if the token has more, or let fewer tasks use it at once.")
   }
 
-  /// After a grant: shared ones find a session, unless it was lost meanwhile.
-  private static func takeGranted(_ state: inout State) -> Session? {
-    guard let session = state.idle.popLast() else { return nil }
-    if state.isAlone {
-      state.isAlone = false
-      state.inUse = 1
-    }
-    return session
+  package static func tooLate(_ deadline: Duration) -> KMSError {
+    KMSError(
+      .deadlineExceeded, "the token did not answer within \(deadline)",
+      advice: "Check the HSM and its connection; its sessions are opened anew for the next call.")
   }
 
-  private func run<R: ~Copyable>(
-    _ session: Session, _ body: (Session) throws(CallFailure) -> sending R
-  ) throws(CallFailure) -> sending R {
-    defer { release(session) }
-    return try marking(session, body)
-  }
+  // MARK: Sessions
 
   /// Called alone: opens one more session and goes on beside others. Nil when the token has no more of them.
-  private func openMore() throws -> Session? {
+  private func openMore(_ until: Moment) async throws -> Session? {
     guard state.withLock({ $0.isAlone }) else {
       releaseShared()
       return nil
     }
     do {
-      try checkIsOpen()
-    } catch {
-      releaseAlone()
-      throw error
-    }
-    do throws(CallFailure) {
-      let session = try Session(module: module, slot: slot)
+      let session = try await open(until)
       state.withLock { state in
-        state.open += 1
         state.isAlone = false
         state.inUse = 1
       }
       grant()
       return session
-    } catch {
+    } catch let failure as CallFailure where failure.returned.rawValue == CKR_SESSION_COUNT {
+      // The pool is as large as the token says.
       let hasOthers = state.withLock { state in
-        // The pool is as large as the token says.
-        if error.returned.rawValue == CKR_SESSION_COUNT { state.limit = max(1, state.open) }
+        state.limit = max(1, state.open)
         return state.open > 0
       }
       releaseAlone()
-      guard error.returned.rawValue == CKR_SESSION_COUNT, hasOthers else { throw error.error }
+      guard hasOthers else { throw failure }
       return nil
+    } catch {
+      releaseAlone()
+      throw error
     }
   }
 
-  private func acquire(_ wish: Wish) async {
-    await withCheckedContinuation { continuation in
-      state.withLock { $0.waiting.append((wish, continuation)) }
-      grant()
+  /// Called alone.
+  private func open(_ until: Moment) async throws -> Session {
+    try checkIsOpen()
+    await end(state.withLock { $0.takeDoomed() }, until)
+    let lane = makeLane()
+    let (module, slot, profile) = (module, slot, profile)
+    let opened: Result<Session, CallFailure>? = await lane.run(until: until) {
+      do throws(CallFailure) {
+        return .success(try Session(module: module, slot: slot, profile: profile))
+      } catch { return .failure(error) }
     }
-  }
-
-  private func release(_ session: Session) {
-    state.withLock { state in
-      state.inUse -= 1
-      if session.isSound {
-        state.idle.append(session)
-      } else {
-        state.open -= 1
-        state.doomed.append(session)
-      }
+    guard let opened else {
+      hung.add()
+      pace.stop()
+      throw HungCall(error: Self.tooLate(deadline))
     }
-    grant()
+    let session = try opened.get()
+    session.lane = lane
+    state.withLock { $0.open += 1 }
+    return session
   }
 
-  private func releaseShared() {
-    state.withLock { $0.inUse -= 1 }
-    grant()
-  }
-
-  private func releaseAlone() {
-    let doomed = state.withLock { state in
-      defer { state.doomed = [] }
-      return state.doomed
-    }
-    for session in doomed { session.close() }
-    state.withLock { $0.isAlone = false }
-    grant()
-  }
-
-  /// Lets those go on, in order, who can.
-  private func grant() {
-    while true {
-      let next: CheckedContinuation<Void, Never>? = state.withLock { state in
-        guard !state.isAlone, let first = state.waiting.first else { return nil }
-        switch first.wish {
-        case .alone:
-          guard state.inUse == 0 else { return nil }
-          state.isAlone = true
-        case .shared:
-          guard state.inUse < max(state.open, 1) else { return nil }
-          state.inUse += 1
-        }
-        return state.waiting.removeFirst().resume
-      }
-      guard let next else { return }
-      next.resume()
+  private func checkIsOpen() throws {
+    guard !state.withLock({ $0.isClosed }) else {
+      throw CallFailure(function: "C_OpenSession", returned: ReturnValue(CKR_SESSION_CLOSED))
     }
   }
 }

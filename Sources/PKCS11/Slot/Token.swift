@@ -10,7 +10,11 @@ package struct Token: Sendable {
   /// writes it anew: killed in between, the key is lost; and another process that reads it then is refused. What is
   /// copied there is written once, and whole.
   package let overwritesObjects: Bool
-  let slot: UInt
+  package let slot: UInt
+  /// What its abilities depend on.
+  package var identity: String { "\(manufacturer) \(model) \(serial) \(firmware)" }
+  private let manufacturer: String
+  private let model: String
   let flags: UInt
 
   /// - Throws: ``KMSError/Code/pinLocked`` when the PIN is locked, or one more wrong one would lock it.
@@ -63,7 +67,9 @@ package struct Token: Sendable {
     try unsafe check(module.functions.pointee.C_GetTokenInfo(slot, &info), "C_GetTokenInfo")  // `info` outlives it
     label = unsafe withUnsafeBytes(of: info.label) { unsafe Self.text($0) }  // fixed-size arrays, padded with blanks
     serial = unsafe withUnsafeBytes(of: info.serialNumber) { unsafe Self.text($0) }
-    overwritesObjects = unsafe withUnsafeBytes(of: info.manufacturerID) { unsafe Self.text($0) }.hasPrefix("SoftHSM")
+    manufacturer = unsafe withUnsafeBytes(of: info.manufacturerID) { unsafe Self.text($0) }
+    model = unsafe withUnsafeBytes(of: info.model) { unsafe Self.text($0) }
+    overwritesObjects = manufacturer.hasPrefix("SoftHSM")
     firmware = "\(info.firmwareVersion.major).\(info.firmwareVersion.minor)"
     self.slot = slot
     flags = info.flags

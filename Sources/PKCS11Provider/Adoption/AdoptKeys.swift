@@ -16,6 +16,7 @@ extension PKCS11Provider: KeyAdopting {
     let name = identity.name
     return try await calling("adopt-version") { connection in
       defer { connection.forgetKeys() }
+      let abilities = connection.abilities
       return try await connection.pool.alone { session throws(CallFailure) -> Result<AdoptedKey, KMSError> in
         let index = try KeyIndex(reading: session, provider: name)
         let foreign = try session.foreignKeys(index)
@@ -27,7 +28,7 @@ extension PKCS11Provider: KeyAdopting {
         } catch { return .failure(error) }
         if let found {
           for change in changes { try session.set(change.flag, to: change.value, of: found.handle) }
-          if found.with(changes).isActive, try !session.tryOut(found.handle, request.purpose) {
+          if found.with(changes).isActive, try !session.tryOut(found.handle, request.purpose, abilities) {
             return .failure(Adoption.doesNotWork(request))
           }
         }
@@ -101,7 +102,9 @@ extension Session {
   }
 
   /// One use and its reverse. Whether the same came back.
-  fileprivate func tryOut(_ key: UInt, _ purpose: KeyPurpose) throws(CallFailure) -> Bool {
+  fileprivate func tryOut(
+    _ key: UInt, _ purpose: KeyPurpose, _ abilities: WrapAbilities
+  ) throws(CallFailure) -> Bool {
     let probe = SecretBytes.random(count: 32)
     switch purpose {
     case .wrap:
@@ -110,8 +113,8 @@ extension Session {
     case .recovery: return false
     case .encrypt:
       let (plaintext, aad) = (probe.unprotectedCopy(), Array("strongroom".utf8))
-      let iv = try random(12)
-      let back = try decrypt(encrypt(plaintext.span, under: key, iv: iv, aad: aad), under: key, iv: iv, aad: aad)
+      let sealed = try encrypt(plaintext.span, under: key, aad: aad, abilities.gcmIV(on: self))
+      let back = try decrypt(sealed.bytes, under: key, iv: sealed.iv, aad: aad)
       return back.equals(probe)
     }
   }

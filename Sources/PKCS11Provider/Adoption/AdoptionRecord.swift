@@ -1,12 +1,14 @@
 internal import KMSCore
 internal import PKCS11
 
-/// Says that a key whose id the suite did not make is ours, which key it is a version of, and what for: a small data
-/// object beside it, so that every node sees it. A record without a key says nothing.
+/// Says that a key whose id the suite did not make is ours, which key it is a version of, and what for; and of any key
+/// that does not wrap by AES Key Wrap, what it wraps by. A small data object beside it, so that every node sees it. A
+/// record without a key says nothing.
 struct AdoptionRecord {
   let id: KeyVersionID
   let key: KeyName
   let purpose: KeyPurpose
+  let algorithm: WrapAlgorithm
 
   private static let application = Array("strongroom-adopted".utf8)
 
@@ -17,10 +19,11 @@ struct AdoptionRecord {
   var template: Template {
     Template(
       DataObject.attributes(Self.application, label: id)
-        + DataObject.content("key=\(key) purpose=\(purpose.rawValue)"))
+        + DataObject.content("key=\(key) purpose=\(purpose.rawValue) algorithm=\(algorithm.rawValue)"))
   }
 
-  init(_ request: NewKeyVersion) {
+  init(_ request: NewKeyVersion, _ algorithm: WrapAlgorithm = .a256KW) {
+    self.algorithm = algorithm
     id = request.id
     key = request.key
     purpose = request.purpose
@@ -35,6 +38,7 @@ struct AdoptionRecord {
     self.id = id
     self.key = key
     self.purpose = purpose
+    algorithm = fields["algorithm"].flatMap { Int($0) }.map { WrapAlgorithm(rawValue: $0) } ?? .a256KW
   }
 }
 

@@ -12,8 +12,8 @@ public struct ProviderSettings: Sendable {
 
   /// The implementations.
   public enum Kind: Sendable {
-    /// A token behind a PKCS#11 module, named by a URI (RFC 7512).
-    case pkcs11(uri: String, pin: SecretSource?, maxSessions: Int)
+    /// A token behind a PKCS#11 module.
+    case pkcs11(TokenSettings)
     /// A PKCS#12 key store.
     case openSSL(keystore: String, passphrase: SecretSource)
     /// This process' memory: gone when it ends.
@@ -43,12 +43,7 @@ public struct ProviderSettings: Sendable {
     }
     switch try required("type", "pkcs11, openssl, public-key or memory") {
     case "pkcs11":
-      let sessions = try settings.converted("providers.\(name).max-sessions", "1 to 1024") { text in
-        Int(text).flatMap { (1...1024).contains($0) ? $0 : nil }
-      }
-      kind = .pkcs11(
-        uri: try required("uri", "\"pkcs11:token=prod?module-path=/usr/lib/softhsm/libsofthsm2.so\""),
-        pin: try setting("pin-source").map(source), maxSessions: sessions ?? 8)
+      kind = .pkcs11(try TokenSettings(name, settings, source: source))
     case "openssl":
       let keystore = folder.pushing(FilePath(try required("keystore", "./keys.p12"))).string
       guard let passphrase = try setting("passphrase-source").map(source) else {

@@ -5,7 +5,7 @@ package import SystemPackage
 
 extension SecretSource {
   /// Sources that a configuration can name: `file:PATH`, `env:VARIABLE`, `credential:NAME` (systemd's
-  /// LoadCredential), `prompt:` or `prompt:TEXT`.
+  /// LoadCredential), `command:PROGRAM ARGUMENTS` (what it prints), `prompt:` or `prompt:TEXT`.
   ///
   /// - Parameters:
   ///   - what: what is looked for, in errors and on the terminal.
@@ -17,10 +17,11 @@ extension SecretSource {
   ) throws {
     let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
     // The text is not repeated in the error: it could be a secret.
-    guard parts.count == 2, ["file", "env", "credential", "prompt"].contains(parts[0]) else {
+    guard parts.count == 2, ["file", "env", "credential", "command", "prompt"].contains(parts[0]) else {
       throw KMSError(
         .configurationInvalid, "a secret's source is not understood",
-        advice: "Allowed are file:PATH, env:VARIABLE, credential:NAME and prompt:; never the secret itself.")
+        advice:
+          "Allowed are file:PATH, env:VARIABLE, credential:NAME, command:PROGRAM and prompt:; never the secret itself.")
     }
     let rest = parts[1]
     self.init(description: text) {
@@ -29,6 +30,7 @@ extension SecretSource {
         return try fileSecret(folder.pushing(FilePath(Self.path(inFileSource: rest))), what, isWhole: isWhole)
       case "env": return try environmentSecret(rest, environment, what)
       case "credential": return try credentialSecret(rest, environment, what, isWhole: isWhole)
+      case "command": return try commandSecret(rest, environment, what, isWhole: isWhole)
       default: return try promptedSecret(rest.isEmpty ? what : rest)
       }
     }
@@ -57,7 +59,7 @@ private func fileSecret(_ path: FilePath, _ what: String, isWhole: Bool) throws 
 }
 
 /// Up to 1,024 bytes, read into locked memory and nowhere else.
-private func secret(from descriptor: FileDescriptor, untilLineEnd: Bool = true) throws -> SecretBytes {
+func secret(from descriptor: FileDescriptor, untilLineEnd: Bool = true) throws -> SecretBytes {
   try SecretBytes(capacity: 1024) { output throws(any Error) in
     try unsafe output.withUnsafeMutableBufferPointer { buffer, count throws(any Error) in  // within its capacity
       while count < buffer.count {

@@ -2,34 +2,49 @@ internal import KMSCore
 internal import PKCS11
 internal import Synchronization
 
-/// A token that is open: module, logged-in sessions and the index of its keys. When the token is lost, the whole
-/// connection is, with every handle in it.
+/// A token that is open: module, logged-in sessions and the index of its keys. When the token or its sessions are lost,
+/// the whole connection is, with every handle in it: the next one looks all keys up again.
 final class Connection: Sendable {
   let module: Module
   let token: Token
   let pool: SessionPool
+  let pace: Pace
+  let abilities: WrapAbilities
+  let canaries: Canaries
   private let provider: String
   private let index = Mutex<KeyIndex?>(nil)
+  private let served = Atomic(false)
 
   /// Other nodes' new versions and state changes are seen after so long at most.
   private static let indexAge = Duration.seconds(5)
 
-  init(_ configuration: PKCS11Configuration, pin: borrowing SecretBytes) throws {
-    module = try Module(path: configuration.uri.modulePath)
-    token = try Token.find(label: configuration.uri.tokenLabel, serial: configuration.uri.serial, in: module)
-    try token.checkPINMayBeTried()
-    provider = configuration.name
-    do throws(CallFailure) {
-      pool = try SessionPool(module: module, token: token, limit: configuration.maxSessions, pin: pin)
-    } catch { throw error.error }
+  init(
+    module: Module, token: Token, pool: SessionPool, pace: Pace, abilities: WrapAbilities, canaries: Canaries,
+    provider: String
+  ) {
+    self.module = module
+    self.token = token
+    self.pool = pool
+    self.pace = pace
+    self.abilities = abilities
+    self.canaries = canaries
+    self.provider = provider
   }
+
+  /// Whether a call has succeeded on it. One that never served is no proof that opening anew helps.
+  var hasServed: Bool { served.load(ordering: .relaxed) }
+  func noteServed() { if !hasServed { served.store(true, ordering: .relaxed) } }
 
   /// The index, read again when it is old or `anew` is set.
   func keys(anew: Bool = false) async throws -> KeyIndex {
     if !anew, let index = index.withLock({ $0 }), ContinuousClock.now - index.loaded < Self.indexAge { return index }
     let fresh = try await read()
-    index.withLock { $0 = fresh }
-    return fresh
+    index.withLock { old in
+      var fresh = fresh
+      fresh.keepVerified(of: old)
+      old = fresh
+    }
+    return index.withLock { $0 } ?? fresh
   }
 
   private func read() async throws -> KeyIndex {
@@ -38,7 +53,7 @@ final class Connection: Sendable {
     while true {
       reads += 1
       do {
-        return try await pool.withSession { session throws(CallFailure) in
+        return try await pool.withSession(weight: 16) { session throws(CallFailure) in
           try KeyIndex(reading: session, provider: provider)
         }
       } catch let failure as CallFailure where failure.returned.meansStaleHandle && reads < 20 {
@@ -60,9 +75,27 @@ final class Connection: Sendable {
       advice: "'strongroom key list' shows what there is.", provider: provider, operation: operation)
   }
 
+  /// Makes sure that the handle names the key that it named in earlier connections.
+  func verified(_ entry: KeyIndex.Entry) async throws -> KeyIndex.Entry {
+    guard !entry.isVerified else { return entry }
+    let (canaries, abilities) = (canaries, abilities)
+    try await pool.withSession { session throws(CallFailure) in try canaries.check(entry, on: session, abilities) }
+    index.withLock { $0?.noteVerified(entry) }
+    return entry
+  }
+
+  /// Whether the token does right what it did before, so that it is the input that is bad.
+  func answers(_ entry: KeyIndex.Entry?) async -> Bool {
+    let (canaries, abilities) = (canaries, abilities)
+    let works: Void? = try? await pool.withSession { session throws(CallFailure) in
+      if let entry { try canaries.check(entry, on: session, abilities) } else { _ = try session.random(1) }
+    }
+    return works != nil
+  }
+
   /// Whether a call that failed so may succeed with the keys as they are now.
   func looksDifferent(after returned: ReturnValue) async throws -> Bool {
-    if returned.meansStaleHandle || returned.meansForbidden || returned.endsSession {
+    if returned.meansStaleHandle || returned.meansForbidden {
       forgetKeys()
       return true
     }

@@ -1,3 +1,4 @@
+internal import CryptoPrimitives
 internal import KMSCore
 internal import PKCS11
 
@@ -7,8 +8,14 @@ struct KeyIndex: Sendable {
   struct Entry: Sendable {
     let version: KeyVersion
     let handle: UInt
-    /// The handle, and those of copies that a change of state has left (see `Session.replace`).
+    /// The handle, and those of copies that a change of state has left (see `Session.replace`), or of a public key.
     let all: [UInt]
+    /// What it wraps by.
+    var algorithm = WrapAlgorithm.a256KW
+    /// For RSA.
+    var publicKey: RSAKey?
+    /// Whether this handle was found to name the key that it names.
+    var isVerified = false
   }
 
   private(set) var entries: [KeyVersionID: Entry] = [:]
@@ -47,8 +54,33 @@ struct KeyIndex: Sendable {
       guard let best = versions.indices.min(by: { keys[$0].flags.count < keys[$1].flags.count }),
         let version = versions[best]
       else { continue }
-      entries[id] = Entry(version: version, handle: keys[best].handle, all: keys.map(\.handle))
+      entries[id] = Entry(
+        version: version, handle: keys[best].handle, all: keys.map(\.handle),
+        algorithm: version.purpose == .wrap ? adopted[id]?.algorithm ?? .a256KW : .a256KW)
     }
+    for (id, pairs) in try session.pairs(named: adopted) {
+      guard pairs.count == 1, entries[id] == nil, let record = adopted[id], candidates[id] == nil else {
+        duplicates[id] = pairs.map(\.label) + (candidates[id] ?? []).map(\.label)
+        continue
+      }
+      let pair = pairs[0]
+      let version = KeyVersion(
+        id: id, key: record.key, purpose: .wrap, state: records[id]?.state ?? .active, enforcement: .suite,
+        provider: provider)
+      entries[id] = Entry(
+        version: version, handle: pair.privateKey, all: pair.all, algorithm: record.algorithm,
+        publicKey: pair.publicKey)
+    }
+  }
+
+  mutating func noteVerified(_ entry: Entry) {
+    guard entries[entry.version.id]?.handle == entry.handle else { return }
+    entries[entry.version.id]?.isVerified = true
+  }
+
+  /// Of an index of the same connection: as long as a handle is the same, it names the same key.
+  mutating func keepVerified(of old: KeyIndex?) {
+    for entry in old?.entries.values ?? [:].values where entry.isVerified { noteVerified(entry) }
   }
 
   /// An AES key on the token, ours or not.
@@ -109,13 +141,17 @@ struct KeyIndex: Sendable {
     var count: Int { [wrap, unwrap, encrypt, decrypt].count { $0 } }
 
     /// What a key of this purpose may do in this state.
-    init(_ purpose: KeyPurpose, _ state: KeyState) {
+    init(_ purpose: KeyPurpose, _ state: KeyState, _ algorithm: WrapAlgorithm = .a256KW) {
       let (forward, back) = (purpose.seals(in: state), purpose.opens(in: state))
-      wrap = purpose != .encrypt && forward
-      unwrap = purpose != .encrypt && back
-      encrypt = purpose == .encrypt && forward
-      decrypt = purpose == .encrypt && back
+      let encrypts = purpose.encrypts(by: algorithm)
+      wrap = !encrypts && forward
+      unwrap = !encrypts && back
+      encrypt = encrypts && forward
+      decrypt = encrypts && back
     }
+
+    /// The private half of a pair.
+    static let privateRSA = Flags([false, false, false, true])
 
     init(_ values: [Bool]) {
       wrap = values[0]
@@ -134,21 +170,29 @@ struct KeyIndex: Sendable {
     // Wrapping without unwrapping is a recovery key, or a change of state that is under way: the record tells.
     let byUse: KeyPurpose? =
       flags.unwrap ? .wrap : flags.encrypt || flags.decrypt ? .encrypt : flags.wrap ? .recovery : nil
+    let algorithm = adoption?.algorithm ?? .a256KW
     guard let purpose = adoption?.purpose ?? record?.purpose ?? byUse,
-      byUse.map({ ($0 == .encrypt) == (purpose == .encrypt) }) ?? true
+      byUse.map({ ($0 == .encrypt) == purpose.encrypts(by: algorithm) }) ?? true
     else { return nil }
     let byFlags: KeyState =
       flags.wrap || flags.encrypt ? .active : flags.unwrap || flags.decrypt ? .deactivated : .suspended
     let state = record?.state ?? byFlags
     return KeyVersion(
       id: id, key: name, purpose: purpose, state: state,
-      enforcement: flags == Flags(purpose, state) ? .token : .suite, provider: provider)
+      enforcement: flags == Flags(purpose, state, algorithm) ? .token : .suite, provider: provider)
   }
 
   private static func duplicate(_ id: KeyVersionID, _ labels: [String]) -> KMSError {
     KMSError(
       .duplicateKeyVersion, "\(labels.count) keys in the token have the id \(id): \(labels.joined(separator: ", "))",
       advice: "Give all but one another CKA_ID with the vendor's tool; until then none of them is used.")
+  }
+}
+
+extension KeyPurpose {
+  /// Whether the token has the key encrypt and decrypt, rather than wrap and unwrap.
+  func encrypts(by algorithm: WrapAlgorithm) -> Bool {
+    self == .encrypt || (self == .wrap && algorithm == .a256GCM)
   }
 }
 

@@ -7,11 +7,10 @@ extension Session {
   /// Restricting writes the record first, relaxing removes it last: cut off in between, the stricter state holds.
   ///
   /// - Parameters:
-  ///   - keys: the key, and copies that another change has left.
+  ///   - entry: the key, with copies that another change has left.
   ///   - byCopy: whether the token's keys are to be replaced rather than changed.
-  func move(
-    _ keys: [UInt], _ version: KeyVersion, to state: KeyState, byCopy: Bool
-  ) throws(CallFailure) -> StateEnforcement {
+  func move(_ entry: KeyIndex.Entry, to state: KeyState, byCopy: Bool) throws(CallFailure) -> StateEnforcement {
+    let version = entry.version
     // What active and deactivated look like; a recovery key that is not active has no flag left to tell its purpose.
     let needsRecord = state == .suspended || state == .compromised || (version.purpose == .recovery && !state.wraps)
     let restricts = state.strictness > version.state.strictness
@@ -19,12 +18,12 @@ extension Session {
     if restricts {
       let made = try create(version, state, isEnforced: true)
       for record in old { try destroyIfThere(record) }
-      let isEnforced = try setFlags(of: keys, version.purpose, state, byCopy: byCopy)
+      let isEnforced = try setFlags(of: entry, state, byCopy: byCopy)
       // The flags say it all: the record was only for the time between.
       if isEnforced, !needsRecord { try destroyIfThere(made) }
       return isEnforced ? .token : .suite
     }
-    let isEnforced = try setFlags(of: keys, version.purpose, state, byCopy: byCopy)
+    let isEnforced = try setFlags(of: entry, state, byCopy: byCopy)
     if needsRecord || !isEnforced { _ = try create(version, state, isEnforced: isEnforced) }
     for record in old { try destroyIfThere(record) }
     return isEnforced ? .token : .suite
@@ -37,20 +36,6 @@ extension Session {
       StateRecord(id: version.id, state: state, purpose: version.purpose, isEnforcedByToken: isEnforced).template)
   }
 
-  /// A new key that others see with its value or not at all: SoftHSM writes the object first and the value after, so
-  /// it is made for the session and copied whole.
-  func generateWhole(_ request: NewKeyVersion) throws(CallFailure) -> UInt {
-    let draft = try generateAES(KeyTemplates.newKey(request, isImport: false, isOnToken: false))
-    let key: UInt
-    do throws(CallFailure) { key = try copy(draft, KeyTemplates.onToken) } catch {
-      try? destroy(draft)
-      guard !error.returned.endsSession else { throw error }
-      return try generateAES(KeyTemplates.newKey(request, isImport: false))  // it copies no keys
-    }
-    try destroy(draft)
-    return key
-  }
-
   func removeRecords(of id: KeyVersionID) throws(CallFailure) {
     for template in [StateRecord.named(id), AdoptionRecord.named(id)] {
       for handle in try find(template) { try destroyIfThere(handle) }
@@ -59,9 +44,13 @@ extension Session {
 
   /// Whether the token took the flags, and says so when it is asked.
   private func setFlags(
-    of keys: [UInt], _ purpose: KeyPurpose, _ state: KeyState, byCopy: Bool
+    of entry: KeyIndex.Entry, _ state: KeyState, byCopy: Bool
   ) throws(CallFailure) -> Bool {
-    let (forward, back): (AttributeType, AttributeType) = purpose == .encrypt ? (.encrypt, .decrypt) : (.wrap, .unwrap)
+    // Who has the public key wraps, whatever the token says of the private one.
+    guard entry.publicKey == nil else { return false }
+    let (keys, purpose) = (entry.all, entry.version.purpose)
+    let (forward, back): (AttributeType, AttributeType) =
+      purpose.encrypts(by: entry.algorithm) ? (.encrypt, .decrypt) : (.wrap, .unwrap)
     let wanted = [(forward, purpose.seals(in: state)), (back, purpose.opens(in: state))]
     if byCopy, try replace(keys, by: wanted) { return true }
     for key in keys {

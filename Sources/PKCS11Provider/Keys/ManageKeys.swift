@@ -5,28 +5,34 @@ internal import PKCS11
 extension PKCS11Provider: KeyImporting {
   public func createKeyVersion(_ request: NewKeyVersion) async throws -> KeyVersion {
     try InputRules.checkCreation(request)
-    return try await make(request, "create-version") { session, token throws(CallFailure) in
-      token.overwritesObjects
-        ? try session.generateWhole(request) : try session.generateAES(KeyTemplates.newKey(request, isImport: false))
+    return try await make(request, "create-version") { session, token, algorithm throws(CallFailure) in
+      guard algorithm == .a256KW || algorithm == .a256GCM else { return try session.generatePair(request) }
+      return [try session.generateKEK(request, algorithm, isWhole: token.overwritesObjects)]
     }
   }
 
   public func importKeyVersion(_ request: NewKeyVersion, material: borrowing SecretBytes) async throws -> KeyVersion {
     try InputRules.checkKEK(material)
-    return try await make(request, "import-version", isImport: true) { session, _ throws(CallFailure) in
-      try session.importKey(KeyTemplates.newKey(request, isImport: true), value: material)
+    let material = SharedSecret(material.copy())
+    return try await make(request, "import-version", isImport: true) { session, _, algorithm throws(CallFailure) in
+      [try session.importKEK(request, algorithm, material)]
     }
   }
 
+  /// - Parameter body: makes the key; gives its handle, and that of a public key.
   private func make(
     _ request: NewKeyVersion, _ operation: String, isImport: Bool = false,
-    _ body: (Session, Token) throws(CallFailure) -> UInt
+    _ body: @escaping @Sendable (Session, Token, WrapAlgorithm) throws(CallFailure) -> [UInt]
   ) async throws -> KeyVersion {
     try await calling(operation) { connection in
       defer { connection.forgetKeys() }
+      let token = connection.token
+      let algorithm = try connection.abilities.algorithm(of: request.purpose, isImport: isImport)
       let outcome = try await connection.pool.alone { session throws(CallFailure) -> Result<Void, KMSError> in
         // One token silently replaces a key when a second is made with its id.
-        guard try session.find(KeyTemplates.withID(request.id)).isEmpty else {
+        guard try session.find(KeyTemplates.withID(request.id)).isEmpty,
+          try session.find(KeyTemplates.privateRSA(request.id)).isEmpty
+        else {
           return .failure(
             KMSError(
               .duplicateKeyVersion, "the token holds a key with the id \(request.id) already",
@@ -34,32 +40,36 @@ extension PKCS11Provider: KeyImporting {
         }
         // Left behind where a destruction was cut off: they are about another key.
         try session.removeRecords(of: request.id)
-        // Only a record makes a key with another id than the suite's ours. Before the key: alone, it says nothing.
-        if !request.id.isUUIDv7 { _ = try session.create(AdoptionRecord(request).template) }
-        let key: UInt
-        do throws(CallFailure) { key = try body(session, connection.token) } catch {
+        // Before the key: alone, a record says nothing. Without one, a key of another id than the suite's is none of
+        // ours, and one with the suite's is for AES Key Wrap.
+        if !request.id.isUUIDv7 || algorithm != .a256KW {
+          _ = try session.create(AdoptionRecord(request, algorithm).template)
+        }
+        let keys: [UInt]
+        do throws(CallFailure) { keys = try body(session, token, algorithm) } catch {
           try? session.removeRecords(of: request.id)
           throw error
         }
         let values: [[UInt8]?]
-        do throws(CallFailure) { values = try session.attributes(of: key, KeyTemplates.readBack) } catch {
-          try? session.destroy(key)
+        do throws(CallFailure) { values = try session.attributes(of: keys[0], KeyTemplates.readBack) } catch {
+          for key in keys { session.destroyQuietly(key) }
           try? session.removeRecords(of: request.id)
           throw error
         }
         do throws(KMSError) {
-          try KeyTemplates.check(values, request, isImport: isImport)
+          try KeyTemplates.check(values, request, algorithm, isImport: isImport)
           return .success(())
         } catch {
-          let isGone = (try? session.destroy(key)) != nil
+          var isGone = true
+          for key in keys where (try? session.destroy(key)) == nil { isGone = false }
           try? session.removeRecords(of: request.id)
           return .failure(isGone ? error : error.remaining(request.id))
         }
       }
       try outcome.get()
       return KeyVersion(
-        id: request.id, key: request.key, purpose: request.purpose, state: .active, enforcement: .token,
-        provider: identity.name)
+        id: request.id, key: request.key, purpose: request.purpose, state: .active,
+        enforcement: algorithm == .a256KW || algorithm == .a256GCM ? .token : .suite, provider: identity.name)
     }
   }
 
@@ -78,8 +88,9 @@ extension PKCS11Provider: KeyImporting {
         }
         return version.with(state: .destroyed)
       }
+      let byCopy = connection.token.overwritesObjects
       let enforcement = try await connection.pool.alone { session throws(CallFailure) in
-        try session.move(entry.all, version, to: state, byCopy: connection.token.overwritesObjects)
+        try session.move(entry, to: state, byCopy: byCopy)
       }
       return version.with(state: state, enforcement: enforcement)
     }

@@ -1,0 +1,153 @@
+internal import Glibc
+internal import Synchronization
+
+/// Makes calls that block, one at a time, for tasks that wait for them; a task whose call outlasts its deadline is
+/// let go, and the thread that is stuck in the call is left behind.
+///
+/// It is an executor: a task that hops to it is suspended before the call begins, so that anybody can let it go on.
+/// The call is made either by the thread that asked, which has nothing else to do then, or by the lane's own thread.
+/// So a fast token costs no change of threads, and has a deadline all the same.
+package final class Lane: SerialExecutor, @unchecked Sendable {  // `state` is locked; the rest has one user at a time
+  private struct State {
+    /// The task that waits for the call.
+    var waiting: UnownedJob?
+    var until = Moment(nanoseconds: .max)
+    /// The deadline passed, and the call had not ended.
+    var isLost = false
+  }
+
+  private let state = Mutex(State())
+  private let pace: Pace
+  private var work: (() -> Void)?
+  private var weight: UInt64 = 1
+  private var ownThread: LaneThread?
+  /// What is to be done when a call ends that nobody waits for any more.
+  package var whenLateCallEnds: (@Sendable () -> Void)?
+
+  package init(pace: Pace) { self.pace = pace }
+
+  deinit { ownThread?.stop() }
+
+  /// Makes one call, or a chain of them.
+  ///
+  /// - Parameters:
+  ///   - until: when the caller is let go.
+  ///   - weight: how many short calls it is worth.
+  /// - Returns: nil when the deadline passed. The lane is then not to be used again.
+  package func run<Result: Sendable & ~Copyable>(
+    until: Moment, weight: Int = 1, _ body: @escaping @Sendable () -> Result
+  ) async -> Result? {
+    let answer = Answer<Result>()
+    work = { answer.value = body() }
+    self.weight = UInt64(max(1, weight))
+    state.withLock { $0.until = until }
+    guard await Gate(lane: self).pass() else { return nil }
+    return answer.value.take()
+  }
+
+  /// By whoever made the call, then by the task that waited.
+  private final class Answer<Value: ~Copyable>: @unchecked Sendable {  // one after the other
+    var value: Value?
+  }
+
+  /// Being here is having made the call.
+  private actor Gate {
+    nonisolated let lane: Lane
+    init(lane: Lane) { self.lane = lane }
+    nonisolated var unownedExecutor: UnownedSerialExecutor {
+      unsafe lane.asUnownedSerialExecutor()  // the lane outlives its gate
+    }
+
+    // Not inlined, and it reads memory: the hop must not be removed.
+    @inline(never)
+    func pass() -> Bool { lane.state.withLock { !$0.isLost } }
+  }
+
+  package func enqueue(_ job: consuming ExecutorJob) {
+    let job = UnownedJob(job)
+    state.withLock { $0.waiting = job }
+    if pace.isFast(weight), Seats.take() { return makeCallsHere() }
+    let thread = ownThread ?? LaneThread()
+    ownThread = thread
+    thread.run(self)
+  }
+
+  /// Ends the waiting when the deadline has passed.
+  package func expire(_ now: Moment) {
+    let job = state.withLock { state -> UnownedJob? in
+      guard state.waiting != nil, state.until < now else { return nil }
+      state.isLost = true
+      return state.waiting.take()
+    }
+    if let job { globalConcurrentExecutor.enqueue(job) }
+  }
+
+  /// On whatever thread: makes the call.
+  /// - Returns: who waits for it; nil when nobody does any more.
+  private func makeCall() -> UnownedJob? {
+    let start = Moment.now
+    work.take()?()
+    pace.took((Moment.now - start) / weight)
+    let job = state.withLock { $0.waiting.take() }
+    if job == nil { whenLateCallEnds?() }
+    return job
+  }
+
+  /// On the lane's own thread.
+  fileprivate func makeCallForPool() {
+    if let job = makeCall() { globalConcurrentExecutor.enqueue(job) }
+  }
+
+  // MARK: On the thread that asked
+
+  /// Where a call that the going-on task asks for next is put, so that the stack does not grow with each.
+  private static let next: pthread_key_t = {
+    var key = pthread_key_t()
+    unsafe pthread_key_create(&key, nil)  // `key` outlives the call
+    return key
+  }()
+
+  private func makeCallsHere() {
+    let outer = unsafe pthread_getspecific(Self.next)?.assumingMemoryBound(to: Lane?.self)
+    if let outer = unsafe outer, unsafe outer.pointee == nil {
+      unsafe outer.pointee = self  // the loop below, further up this thread's stack, takes it
+      return
+    }
+    var next: Lane? = self
+    unsafe withUnsafeMutablePointer(to: &next) { slot in  // removed from the thread before it goes
+      unsafe pthread_setspecific(Self.next, slot)
+      while let lane = unsafe slot.pointee {
+        unsafe slot.pointee = nil
+        let job = lane.makeCall()
+        Seats.giveBack()
+        // The task goes on as it was, on this thread: as on the generic executor, which the standard library, too,
+        // names by two zeros.
+        unsafe job?.runSynchronously(on: unsafeBitCast((UInt(0), UInt(0)), to: UnownedSerialExecutor.self))
+      }
+      unsafe pthread_setspecific(Self.next, outer)
+    }
+  }
+}
+
+/// A lane's own thread: for slow tokens.
+private final class LaneThread: Sendable {
+  private let wake = Semaphore(0)
+  private let lane = Mutex<Lane?>(nil)
+
+  init() {
+    startThread { [self] in
+      while true {
+        wake.wait()
+        guard let lane = lane.withLock({ $0.take() }) else { return }
+        lane.makeCallForPool()
+      }
+    }
+  }
+
+  func run(_ next: Lane) {
+    lane.withLock { $0 = next }
+    wake.signal()
+  }
+
+  func stop() { wake.signal() }
+}

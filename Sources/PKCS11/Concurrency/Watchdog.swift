@@ -1,0 +1,48 @@
+internal import Synchronization
+
+/// Something whose deadlines pass.
+package protocol Watched: AnyObject, Sendable {
+  /// Lets go whoever has waited too long.
+  func expire(_ now: Moment)
+}
+
+extension Lane: Watched {}
+
+/// One thread of the process looks after all deadlines, so that a call costs nothing for its own.
+package final class Watchdog: Sendable {
+  package static let shared = Watchdog()
+
+  private struct Entry {
+    weak var watched: (any Watched)?
+    let period: UInt64
+  }
+
+  private let entries = Mutex<[Entry]>([])
+  private let changed = Semaphore(0)
+
+  private init() {
+    startThread { [self] in
+      while true {
+        if let period = look() { _ = changed.wait(atMost: period) } else { changed.wait() }
+      }
+    }
+  }
+
+  /// - Returns: nanoseconds until the next look; nil when there is nothing to look at.
+  private func look() -> UInt64? {
+    let (alive, period) = entries.withLock { entries in
+      entries.removeAll { $0.watched == nil }
+      return (entries.compactMap(\.watched), entries.map(\.period).min())
+    }
+    let now = Moment.now
+    for watched in alive { watched.expire(now) }
+    return period
+  }
+
+  /// - Parameter deadline: of its calls. They end within a sixteenth more.
+  package func watch(_ watched: any Watched, deadline: Duration) {
+    let period = (Moment(nanoseconds: 0) + deadline).nanoseconds / 16
+    entries.withLock { $0.append(Entry(watched: watched, period: min(max(period, 1_000_000), 1_000_000_000))) }
+    changed.signal()
+  }
+}

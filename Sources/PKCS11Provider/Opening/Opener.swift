@@ -1,0 +1,112 @@
+internal import KMSCore
+internal import PKCS11
+internal import Synchronization
+
+/// Opens a token: module, slot, login, self-test. All of it on a thread of its own, as any of these calls can hang.
+final class Opener: Sendable {
+  private let configuration: PKCS11Configuration
+  private let hung: HungCalls
+  private let refused = RefusedPINs()
+  private let canaries = Canaries()
+  /// By serial number and firmware: a token's abilities are tried out once.
+  private let abilities = Mutex<[String: WrapAbilities]>([:])
+
+  private let lastFailures = Mutex<[(label: String, problem: String)]>([])
+
+  /// Tokens that did not answer when one was opened last.
+  var failures: [(label: String, problem: String)] { lastFailures.withLock { $0 } }
+
+  init(_ configuration: PKCS11Configuration, hung: HungCalls) {
+    self.configuration = configuration
+    self.hung = hung
+  }
+
+  /// The first token that answers. One that refuses the PIN ends the search: the next would count a wrong try as well.
+  ///
+  /// - Parameter module: one that is in use, to be used again.
+  func open(using module: Module?) async throws -> Connection {
+    var failures: [(PKCS11URI, KMSError)] = []
+    defer {
+      let said = failures.map { (label: $0.0.tokenLabel, problem: $0.1.message) }
+      lastFailures.withLock { $0 = said }
+    }
+    for uri in configuration.tokens {
+      do {
+        return try await open(uri, using: module?.path == uri.modulePath ? module : nil)
+      } catch let error as KMSError
+        where [.providerUnavailable, .deadlineExceeded, .providerFailed, .notSupported].contains(error.code)
+      {
+        failures.append((uri, error))
+      }
+    }
+    guard failures.count != 1 else { throw failures[0].1 }
+    throw KMSError(
+      .providerUnavailable, "none of \(failures.count) tokens answers",
+      advice: failures.map { "'\($0.0.tokenLabel)': \($0.1.message)" }.joined(separator: "; ") + ".")
+  }
+
+  private func open(_ uri: PKCS11URI, using module: Module?) async throws -> Connection {
+    try hung.check()
+    let lane = makeLane()
+    let (module, token) = try await run(lane) {
+      let module = try module ?? Module(path: uri.modulePath)
+      let token = try Token.find(label: uri.tokenLabel, serial: uri.serial, in: module)
+      try token.checkPINMayBeTried()
+      return (module, token)
+    }
+    // A person may be asked: no deadline.
+    let pin = try await run(lane, hasDeadline: false) { [configuration] in PIN(try configuration.pin.read()) }
+    try refused.check(pin.secret, of: token, source: configuration.pin)
+    return try await run(lane) { [self] in
+      let pace = Pace(isFast: false)
+      let login: Session
+      do throws(CallFailure) {
+        login = try Session(module: module, slot: token.slot)
+        try login.login(pin: pin.secret)
+      } catch {
+        if error.returned.refusesPIN { refused.add(pin.secret, of: token) }
+        throw error.error
+      }
+      refused.remove(token)
+      pace.settle(simplestCall: login.simplestCallNanoseconds())
+      let known = abilities.withLock { $0[token.identity] }
+      let settled = known ?? WrapAbilities(of: login, order: configuration.wrapAlgorithms)
+      abilities.withLock { $0[token.identity] = settled }
+      login.profile = settled.sessionKeys
+      let pool = SessionPool(
+        login: login, token: token, limit: configuration.maxSessions, deadline: configuration.deadline, pace: pace,
+        hung: hung)
+      return Connection(
+        module: module, token: token, pool: pool, pace: pace, abilities: settled, canaries: canaries,
+        provider: configuration.name)
+    }
+  }
+
+  /// So that it is started anew.
+  func end(_ module: Module) async throws { try await run(makeLane()) { module.end() } }
+
+  private func makeLane() -> Lane {
+    let lane = Lane(pace: Pace(isFast: false))
+    let hung = hung
+    lane.whenLateCallEnds = { hung.remove() }
+    Watchdog.shared.watch(lane, deadline: configuration.deadline)
+    return lane
+  }
+
+  private final class PIN: Sendable {
+    let secret: SecretBytes
+    init(_ secret: consuming SecretBytes) { self.secret = secret }
+  }
+
+  /// Runs a step; one that hangs is left behind with its thread.
+  private func run<Value: Sendable>(
+    _ lane: Lane, hasDeadline: Bool = true, _ body: @escaping @Sendable () throws -> Value
+  ) async throws -> Value {
+    let until = Moment.now + (hasDeadline ? configuration.deadline : .seconds(86_400))
+    guard let result = await lane.run(until: until, { Result { try body() } }) else {
+      hung.add()
+      throw SessionPool.tooLate(configuration.deadline)
+    }
+    return try result.get()
+  }
+}

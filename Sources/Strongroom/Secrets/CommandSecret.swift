@@ -1,0 +1,76 @@
+internal import DurableFiles
+internal import Glibc
+internal import KMSCore
+internal import SystemPackage
+
+/// The first line that a program prints: a password manager's, a vault's, or a script's.
+///
+/// The program is started without a shell, as its words stand; its standard error is this process's. What it prints
+/// goes through a pipe into locked memory.
+func commandSecret(
+  _ command: String, _ environment: [String: String], _ what: String, isWhole: Bool
+) throws -> SecretBytes {
+  let words = command.split(separator: " ").map(String.init)
+  func unavailable(_ problem: String) -> KMSError {
+    KMSError(
+      .secretUnavailable, "the \(what) is not there: the command \(words.first ?? "") \(problem)",
+      advice: "Run it by hand: it must print the \(what) on its first line and exit with 0.")
+  }
+  guard let program = words.first else { throw unavailable("has no name") }
+  return try FileFailure.mapping("read from", FilePath(program)) {
+    let (output, input) = try FileDescriptor.pipe()
+    // Closed before it is waited for: a program that goes on printing gets SIGPIPE.
+    var process: pid_t?
+    var isOpen = true
+    func end() -> CInt {
+      if isOpen { try? output.close() }
+      isOpen = false
+      var status: CInt = 0
+      if let process { while unsafe waitpid(process, &status, 0) < 0, errno == EINTR {} }  // `status` outlives the call
+      return status
+    }
+    do {
+      process = start(program, words, environment, output: input, notInherited: output)
+      try input.close()
+      guard process != nil else { throw unavailable("cannot be started") }
+      let secret = try secret(from: output, untilLineEnd: !isWhole)
+      let status = end()
+      process = nil
+      // Ended by SIGPIPE after its first line, it did what it should.
+      guard status == 0 || (status & 0x7F) == SIGPIPE else { throw unavailable("failed") }
+      return secret
+    } catch {
+      _ = end()
+      throw error
+    }
+  }
+}
+
+/// - Returns: nil when it cannot be started.
+private func start(
+  _ program: String, _ words: [String], _ environment: [String: String], output: FileDescriptor,
+  notInherited: FileDescriptor
+) -> pid_t? {
+  var actions = unsafe posix_spawn_file_actions_t()
+  unsafe posix_spawn_file_actions_init(&actions)
+  defer { unsafe posix_spawn_file_actions_destroy(&actions) }
+  unsafe posix_spawn_file_actions_adddup2(&actions, output.rawValue, 1)
+  unsafe posix_spawn_file_actions_addclose(&actions, output.rawValue)
+  unsafe posix_spawn_file_actions_addclose(&actions, notInherited.rawValue)
+  // This thread may have signals blocked that the program needs: SIGPIPE ends one that prints on.
+  var attributes = posix_spawnattr_t()
+  var none = sigset_t()
+  unsafe sigemptyset(&none)
+  unsafe posix_spawnattr_init(&attributes)
+  defer { unsafe posix_spawnattr_destroy(&attributes) }
+  unsafe posix_spawnattr_setsigmask(&attributes, &none)
+  unsafe sigaddset(&none, SIGPIPE)
+  unsafe posix_spawnattr_setsigdefault(&attributes, &none)
+  unsafe posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
+  // Copies for the call, freed after it.
+  var arguments = unsafe words.map { unsafe strdup($0) } + [nil]
+  var variables = unsafe environment.map { unsafe strdup("\($0.key)=\($0.value)") } + [nil]
+  defer { for unsafetext in unsafe arguments + variables { unsafe free(text) } }
+  var process = pid_t()
+  return unsafe posix_spawnp(&process, program, &actions, &attributes, &arguments, &variables) == 0 ? process : nil
+}
