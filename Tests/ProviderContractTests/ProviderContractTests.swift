@@ -3,6 +3,7 @@ import InMemoryProvider
 import KMSCore
 import KMSTesting
 import OpenSSLProvider
+import PKCS11Provider
 import Synchronization
 import TestSupport
 import Testing
@@ -29,6 +30,18 @@ struct ProviderContractTests {
   func pkcs11OnSoftHSM(check: ProviderContract.Check) async throws {
     let token = try SoftHSM.makeToken()
     try await check.run(ProviderFactory(reopen: { _ in try token.provider() }) { try token.provider() })
+  }
+
+  /// As on a token that has no AES Key Wrap.
+  @Test(.enabled(if: SoftHSM.isInstalled, "SoftHSM is not installed"), arguments: ProviderContract.checks)
+  func pkcs11ByGCM(check: ProviderContract.Check) async throws {
+    let token = try SoftHSM.makeToken()
+    @Sendable func provider() throws -> any KMSProvider {
+      PKCS11Provider(
+        PKCS11Configuration(
+          name: "hsm", tokens: [try PKCS11URI(parsing: token.uri)], pin: secret(token.pin), wrapAlgorithms: [.a256GCM]))
+    }
+    try await check.run(ProviderFactory(reopen: { _ in try provider() }) { try provider() })
   }
 
   private final class Stores: Sendable {

@@ -26,7 +26,7 @@ public enum SoftHSM {
   public static let module = "/usr/lib/softhsm/libsofthsm2.so"
   public static let isInstalled = FileManager.default.fileExists(atPath: module)
 
-  private static let tokens = Mutex<[Token]>(makeTokens(170))
+  private static let tokens = Mutex<[Token]>(makeTokens(210))
 
   /// A token that no other test has.
   public static func makeToken() throws -> Token {

@@ -32,21 +32,27 @@ package struct Moment: Sendable, Comparable {
 final class Semaphore: @unchecked Sendable {  // sem_t is made to be shared
   private let semaphore = UnsafeMutablePointer<sem_t>.allocate(capacity: 1)
 
-  init(_ count: Int) { unsafe sem_init(semaphore, 0, UInt32(count)) }
-
-  deinit {
-    unsafe sem_destroy(semaphore)
-    unsafe semaphore.deallocate()
+  init(_ count: Int) {
+    unsafe sem_init(semaphore, 0, UInt32(count))  // ours, and not shared with other processes
   }
 
-  func signal() { unsafe sem_post(semaphore) }
+  deinit {
+    unsafe sem_destroy(semaphore)  // nobody waits: all hold a reference
+    unsafe semaphore.deallocate()  // and nobody comes
+  }
 
-  func wait() { while unsafe sem_wait(semaphore) != 0 {} }  // EINTR
+  func signal() {
+    unsafe sem_post(semaphore)  // lives as long as self
+  }
+
+  func wait() {
+    while unsafe sem_wait(semaphore) != 0 {}  // lives as long as self; EINTR
+  }
 
   /// Whether there was a count to take within the time.
   func wait(atMost nanoseconds: UInt64) -> Bool {
-    if unsafe sem_trywait(semaphore) == 0 { return true }
-    return unsafe linux_semaphore_wait(semaphore, Int(clamping: nanoseconds)) == 1
+    if unsafe sem_trywait(semaphore) == 0 { return true }  // lives as long as self
+    return unsafe linux_semaphore_wait(semaphore, Int(clamping: nanoseconds)) == 1  // as above
   }
 }
 
@@ -58,19 +64,19 @@ func startThread(_ body: @escaping @Sendable () -> Void) {
   }
   var attributes = pthread_attr_t()
   var thread = pthread_t()
-  unsafe pthread_attr_init(&attributes)
-  unsafe pthread_attr_setdetachstate(&attributes, CInt(PTHREAD_CREATE_DETACHED))
-  let start = unsafe Unmanaged.passRetained(Start(body))
-  let failed = unsafe pthread_create(
+  unsafe pthread_attr_init(&attributes)  // outlives the calls
+  unsafe pthread_attr_setdetachstate(&attributes, CInt(PTHREAD_CREATE_DETACHED))  // as above
+  let start = unsafe Unmanaged.passRetained(Start(body))  // released by the thread
+  let failed = unsafe pthread_create(  // `start` is retained for it
     &thread, &attributes,
     { argument in
       var pipe = sigset_t()
-      unsafe sigemptyset(&pipe)
-      unsafe sigaddset(&pipe, SIGPIPE)
-      unsafe pthread_sigmask(SIG_BLOCK, &pipe, nil)
+      unsafe sigemptyset(&pipe)  // outlives the calls
+      unsafe sigaddset(&pipe, SIGPIPE)  // as above
+      unsafe pthread_sigmask(SIG_BLOCK, &pipe, nil)  // as above
       unsafe Unmanaged<Start>.fromOpaque(argument!).takeRetainedValue().body()  // passed retained, below
       return nil
     }, start.toOpaque())
-  unsafe pthread_attr_destroy(&attributes)
+  unsafe pthread_attr_destroy(&attributes)  // not used after
   guard failed == 0 else { fatalError("no thread can be started: \(failed)") }
 }

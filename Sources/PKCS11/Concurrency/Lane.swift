@@ -108,23 +108,24 @@ package final class Lane: SerialExecutor, @unchecked Sendable {  // `state` is l
   }()
 
   private func makeCallsHere() {
-    let outer = unsafe pthread_getspecific(Self.next)?.assumingMemoryBound(to: Lane?.self)
-    if let outer = unsafe outer, unsafe outer.pointee == nil {
-      unsafe outer.pointee = self  // the loop below, further up this thread's stack, takes it
+    let outer = unsafe pthread_getspecific(Self.next)?.assumingMemoryBound(to: Lane?.self)  // only we set it, below
+    if let outer = unsafe outer, unsafe outer.pointee == nil {  // it is further up this stack
+      unsafe outer.pointee = self  // the loop below takes it
       return
     }
     var next: Lane? = self
     unsafe withUnsafeMutablePointer(to: &next) { slot in  // removed from the thread before it goes
-      unsafe pthread_setspecific(Self.next, slot)
-      while let lane = unsafe slot.pointee {
-        unsafe slot.pointee = nil
+      unsafe pthread_setspecific(Self.next, slot)  // for this loop
+      while let lane = unsafe slot.pointee {  // `next`
+        unsafe slot.pointee = nil  // as above
         let job = lane.makeCall()
         Seats.giveBack()
         // The task goes on as it was, on this thread: as on the generic executor, which the standard library, too,
         // names by two zeros.
-        unsafe job?.runSynchronously(on: unsafeBitCast((UInt(0), UInt(0)), to: UnownedSerialExecutor.self))
+        unsafe job?.runSynchronously(  // see above
+          on: unsafeBitCast((UInt(0), UInt(0)), to: UnownedSerialExecutor.self))
       }
-      unsafe pthread_setspecific(Self.next, outer)
+      unsafe pthread_setspecific(Self.next, outer)  // `next` goes
     }
   }
 }

@@ -5,7 +5,7 @@ package import KMSCore
 extension Session {
   /// - Returns: handles of the public and the private key.
   package func generateRSA(
-    public publicTemplate: Template, private privateTemplate: Template
+    publicKey publicTemplate: Template, privateKey privateTemplate: Template
   ) throws(CallFailure) -> (publicKey: UInt, privateKey: UInt) {
     var keys: (UInt, UInt) = (0, 0)
     var mechanism = unsafe CK_MECHANISM(mechanism: CKM_RSA_PKCS_KEY_PAIR_GEN, pParameter: nil, ulParameterLen: 0)

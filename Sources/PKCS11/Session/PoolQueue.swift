@@ -16,7 +16,7 @@ struct SessionPoolState {
   var login: Session?
   var limit: Int
   /// Sessions that are open and not abandoned, the login's not counted.
-  var open = 0
+  var openCount = 0
   var idle: [Session] = []
   /// Not to be used again, and not ended yet.
   var doomed: [Session] = []
@@ -55,7 +55,7 @@ struct SessionPoolState {
   /// The login's comes first.
   mutating func takeAll() -> [Session] {
     let sessions = (login.map { [$0] } ?? []) + idle + takeDoomed()
-    open -= idle.count
+    openCount -= idle.count
     idle = []
     login = nil
     return sessions
@@ -66,7 +66,7 @@ struct SessionPoolState {
     if session.isSound, !isClosed || isAlone {
       idle.append(session)
     } else {
-      open -= 1
+      openCount -= 1
       doomed.append(session)
     }
   }
@@ -79,7 +79,7 @@ struct SessionPoolState {
       guard inUse == 0 else { return nil }
       isAlone = true
     case .shared:
-      guard inUse < max(open, 1) else { return nil }
+      guard inUse < max(openCount, 1) else { return nil }
       inUse += 1
     }
     return waiting.removeFirst()

@@ -52,19 +52,18 @@ package final class SessionPool: Watched {
     Watchdog.shared.watch(self, deadline: deadline)
   }
 
-  /// Runs `body` beside other callers, each on a session of its own.
+  /// Runs `body` beside other callers, each on a session of its own. Never in a forked child (``Module/checkProcess()``).
   ///
   /// - Parameter weight: how many short calls `body` is worth; a long one gets a thread of its own.
   /// - Throws: ``CallFailure``, ``HungCall``; ``KMSError/Code/deadlineExceeded`` when no session got free.
   package func withSession<R: Sendable & ~Copyable>(
     weight: Int = 1, _ body: @escaping @Sendable (Session) throws(CallFailure) -> R
   ) async throws -> R {
-    try module.checkProcess()
     let until = Moment.now + deadline
     if let session = state.withLock({ $0.takeIdle() }) { return try await run(session, until, weight, body) }
     try hung.check()
     while true {
-      try await acquire(state.withLock { $0.open < $0.limit } ? .alone : .shared, until)
+      try await acquire(state.withLock { $0.openCount < $0.limit } ? .alone : .shared, until)
       if let session = state.withLock({ $0.takeGranted() }) {
         grant()
         return try await run(session, until, weight, body)
@@ -77,7 +76,6 @@ package final class SessionPool: Watched {
   package func alone<R: Sendable & ~Copyable>(
     _ body: @escaping @Sendable (Session) throws(CallFailure) -> R
   ) async throws -> R {
-    try module.checkProcess()
     try hung.check()
     let until = Moment.now + deadline
     try await acquire(.alone, until)
@@ -154,7 +152,7 @@ package final class SessionPool: Watched {
     pace.stop()
     state.withLock { state in
       state.inUse -= 1
-      state.open -= 1
+      state.openCount -= 1
     }
     grant()
   }
@@ -191,8 +189,8 @@ package final class SessionPool: Watched {
     } catch let failure as CallFailure where failure.returned.rawValue == CKR_SESSION_COUNT {
       // The pool is as large as the token says.
       let hasOthers = state.withLock { state in
-        state.limit = max(1, state.open)
-        return state.open > 0
+        state.limit = max(1, state.openCount)
+        return state.openCount > 0
       }
       releaseAlone()
       guard hasOthers else { throw failure }
@@ -221,7 +219,7 @@ package final class SessionPool: Watched {
     }
     let session = try opened.get()
     session.lane = lane
-    state.withLock { $0.open += 1 }
+    state.withLock { $0.openCount += 1 }
     return session
   }
 

@@ -44,7 +44,7 @@ extension Session {
   /// - Returns: the private key, and the public one.
   func generatePair(_ request: NewKeyVersion) throws(CallFailure) -> [UInt] {
     let templates = KeyTemplates.newPair(request)
-    let pair = try generateRSA(public: templates.publicKey, private: templates.privateKey)
+    let pair = try generateRSA(publicKey: templates.publicKey, privateKey: templates.privateKey)
     return [pair.privateKey, pair.publicKey]
   }
 

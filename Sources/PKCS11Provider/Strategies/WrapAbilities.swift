@@ -139,7 +139,7 @@ extension Session {
 
   fileprivate func tryOAEP(isSHA1: Bool) throws(CallFailure) {
     let templates = KeyTemplates.probeRSA
-    let pair = try generateRSA(public: templates.publicKey, private: templates.privateKey)
+    let pair = try generateRSA(publicKey: templates.publicKey, privateKey: templates.privateKey)
     defer {
       destroyQuietly(pair.publicKey)
       destroyQuietly(pair.privateKey)
