@@ -20,7 +20,7 @@ if CommandLine.arguments[1] == "fork" {
       print("child: works")
     } catch { print("child: \(error)") }
     await provider.close()
-    unsafe fflush(nil)
+    fflush(nil)
     _exit(0)
   }
   var status: CInt = 0
@@ -29,7 +29,7 @@ if CommandLine.arguments[1] == "fork" {
   print("parent: works; the child ended with \(status)")
 } else {
   print("ready")
-  unsafe fflush(nil)
+  fflush(nil)
   _ = readLine()
 }
 await provider.close()
