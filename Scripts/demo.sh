@@ -29,6 +29,10 @@ say "A configuration, and a key made inside the token"
 run strongroom init --module "$module" --token demo --pin-source file:pin --key customer-pii
 run strongroom doctor
 
+say "The access log is signed by another key in the token; its public half is kept apart"
+sed -i 's|^access-log: .*|access-log: { path: ./signed-log, signing-key: access-log }|' strongroom.yaml
+strongroom log key --create | tee log.pub
+
 say "A file and a table of records are encrypted"
 cp "$(command -v strongroom)" program
 cp "$project/Fixtures/people.csv" people.csv
@@ -59,3 +63,8 @@ if strongroom decrypt program.sealed -o other --context path=other; then exit 1;
 say "The access log (its end) and the report"
 strongroom log show --since 10m | tail -n 12
 strongroom report --since 1h | sed -n '1,45p'
+
+say "Nobody can change that log unseen"
+run strongroom log verify signed-log --public-key log.pub
+sed -i '2s/"success":true/"success":null/' "$(find signed-log -name '*.jsonl' | sort | tail -n 1)"
+if strongroom log verify signed-log --public-key log.pub; then exit 1; else echo "exit code $?"; fi

@@ -59,8 +59,12 @@ struct WriterIndex {
       let number = unsafe Glibc.open(path.string, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0o600)
       guard number >= 0 else { throw Errno(rawValue: errno) }  // above: a Swift string, for the call only
       let file = FileDescriptor(rawValue: number)
-      while flock(number, LOCK_EX) != 0 {
-        guard errno == EINTR else { throw Errno(rawValue: errno) }
+      // Others hold it for microseconds; one that was stopped meanwhile must not stop everybody.
+      var tries = 0
+      while flock(number, LOCK_EX | LOCK_NB) != 0 {
+        tries += 1
+        guard errno == EINTR || (errno == EWOULDBLOCK && tries < 1000) else { throw Errno(rawValue: errno) }
+        usleep(1000)
       }
       var tail = [UInt8](repeating: 0, count: 4096)  // a line has some 200 bytes
       let end = lseek(number, 0, SEEK_END)
