@@ -181,7 +181,7 @@ struct CopyOutput: ~Copyable {
     unsafe posix_spawn_file_actions_adddup2(&actions, pipe.readEnd.rawValue, 0)
     unsafe posix_spawn_file_actions_addclose(&actions, pipe.readEnd.rawValue)
     let words: [UnsafeMutablePointer<CChar>?] = unsafe [strdup("/bin/sh"), strdup("-c"), strdup(command), nil]
-    defer { unsafe words.forEach { unsafe free($0) } }  // from strdup
+    defer { for i in unsafe words.indices { unsafe free(words[i]) } }  // from strdup
     var pid: pid_t = 0
     let result = unsafe posix_spawn(&pid, "/bin/sh", &actions, nil, words, environ)  // copies what it needs
     try? pipe.readEnd.close()
