@@ -70,7 +70,10 @@ private func start(
   // Copies for the call, freed after it.
   var arguments = unsafe words.map { unsafe strdup($0) } + [nil]
   var variables = unsafe environment.map { unsafe strdup("\($0.key)=\($0.value)") } + [nil]
-  defer { unsafe (arguments + variables).forEach { unsafe free($0) } }  // from strdup
+  defer {
+    for i in unsafe arguments.indices { unsafe free(arguments[i]) }  // from strdup
+    for i in unsafe variables.indices { unsafe free(variables[i]) }  // from strdup
+  }
   var process = pid_t()
   return unsafe posix_spawnp(&process, program, &actions, &attributes, &arguments, &variables) == 0 ? process : nil
 }
