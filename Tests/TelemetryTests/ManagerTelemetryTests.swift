@@ -6,13 +6,6 @@ import TestSupport
 import Testing
 import Tracing
 
-/// One tracer a process.
-private let tracer: InMemoryTracer = {
-  let tracer = InMemoryTracer()
-  InstrumentationSystem.bootstrap(tracer)
-  return tracer
-}()
-
 /// A manager as an application opens it, with all that looks at its events.
 @Suite struct ManagerTelemetryTests {
   private func open(_ folder: TemporaryFolder, _ more: String, attended: Bool = false) throws -> DataAtRestManager {
@@ -72,16 +65,18 @@ private let tracer: InMemoryTracer = {
   }
 
   @Test func spansStandAroundOperationsAndCalls() async throws {
-    let tracer = tracer
+    let tracer = InMemoryTracer()
     let folder = TemporaryFolder()
     let manager = try open(folder, "alerts: { send-to: [] }")
-    let key = try KeyName("spans-\(UInt32.random(in: 0...9999))")
-    try await withPrincipal("billing") {
-      try await manager.createKey(key)
-      let sealed = try await manager.encrypt("secret", key: key)
-      _ = try await manager.decrypt(sealed)
-      await #expect(throws: KMSError.self) {
-        try await manager.decrypt(sealed, context: EncryptionContext([("a", "b")]))
+    let key = try KeyName("traced")
+    try await withTracer(tracer) {
+      try await withPrincipal("billing") {
+        try await manager.createKey(key)
+        let sealed = try await manager.encrypt("secret", key: key)
+        _ = try await manager.decrypt(sealed)
+        await #expect(throws: KMSError.self) {
+          try await manager.decrypt(sealed, context: EncryptionContext([("a", "b")]))
+        }
       }
     }
     await manager.close()

@@ -99,7 +99,10 @@ final class Connections: Sendable {
       parts.append(contentsOf: opener.failures.map { "'\($0.label)': \($0.problem)" })
     }
     if count > 0 { parts.append("\(count) calls hang") }
-    return ProviderHealth(isServing: true, detail: parts.joined(separator: "; "))
+    var health = ProviderHealth(isServing: true, detail: parts.joined(separator: "; "))
+    let sessions = connection.pool.counts
+    health.sessions = ProviderSessions(open: sessions.open, busy: sessions.busy, limit: sessions.limit)
+    return health
   }
 
   func close() async {
