@@ -217,6 +217,15 @@ let package = Package(
         "LifecycleProbe", "TestSupport", system,
         .product(name: "GRDB", package: "GRDB.swift", condition: .when(traits: ["SQLite"])),
       ]),
+
+    // What takes bytes from outside, fed with anything: by libFuzzer in Scripts/fuzz.sh, with its corpus in the suite
+    .target(name: "FuzzMeter", path: "Tests/FuzzMeter"),
+    .target(
+      name: "FuzzTargets", dependencies: ["Envelope", "Strongroom", "PKCS11Provider", "KMSCore", "FuzzMeter", system],
+      path: "Tests/FuzzTargets", swiftSettings: strict),
+    .executableTarget(
+      name: "Fuzzer", dependencies: ["FuzzTargets"], path: "Tests/Fuzzer", swiftSettings: strict),
+    tests("FuzzTests", ["FuzzTargets", "KMSCore"]),
     tests("CLITests", ["StrongroomCommand", "QuickStart", "TestSupport"]),
   ]
 )
