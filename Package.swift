@@ -225,6 +225,8 @@ let package = Package(
       path: "Tests/FuzzTargets", swiftSettings: strict),
     .executableTarget(
       name: "Fuzzer", dependencies: ["FuzzTargets"], path: "Tests/Fuzzer", swiftSettings: strict),
+    .executableTarget(
+      name: "Soak", dependencies: ["KMSCore", "PKCS11Provider"], path: "Tests/Soak", swiftSettings: strict),
     tests("FuzzTests", ["FuzzTargets", "KMSCore"]),
     tests("CLITests", ["StrongroomCommand", "QuickStart", "TestSupport"]),
   ]
