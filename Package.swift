@@ -113,6 +113,7 @@ let package = Package(
       dependencies: [
         "Strongroom", "KMSCore", "DataAtRest", "Envelope", "AccessLog", "DurableFiles", "RewrapSources",
         "RecoveryShares", "CLinux", system,
+        .target(name: "PKCS11Provider", condition: onPKCS11),
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict),

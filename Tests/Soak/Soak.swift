@@ -60,7 +60,9 @@ internal import Synchronization
 
     try faults.none()
     let back = await secondsUntilBack(provider, keys[0])
-    let (objects, stray) = (try await provider.sessionObjectCount(), try await provider.strayObjectCount() - strayBefore)
+    let (objects, stray) = (
+      try await provider.sessionObjectCount(), try await provider.strayObjectCount() - strayBefore
+    )
     let sessions = faults.openSessions
     await provider.close()
     let left = faults.openSessions
@@ -89,9 +91,13 @@ internal import Synchronization
       var holder = key
       if Int.random(in: 0..<8) == 0 {
         let request = RewrapRequest(wrapped, thumbprint: [UInt8](repeating: 0, count: 32), aad: [1])
-        if case .success = try await provider.rewrap([request], from: key, to: other)[0] { census.count(isRight: false) }
+        if case .success = try await provider.rewrap([request], from: key, to: other)[0] {
+          census.count(isRight: false)
+        }
       }
-      if Int.random(in: 0..<50) == 0 { (wrapped, holder) = (try await provider.wrap(secret, under: other, aad: [1]), other) }
+      if Int.random(in: 0..<50) == 0 {
+        (wrapped, holder) = (try await provider.wrap(secret, under: other, aad: [1]), other)
+      }
       let back = try await provider.unwrap(wrapped, under: holder, aad: [1])
       census.count(isRight: back.equals(secret))
     } catch let error as KMSError { census.count(error) } catch { census.count(isRight: false) }
