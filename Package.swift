@@ -113,6 +113,7 @@ let package = Package(
       dependencies: [
         "Strongroom", "KMSCore", "DataAtRest", "Envelope", "AccessLog", "DurableFiles", "RewrapSources",
         "RecoveryShares", "CLinux", system,
+        .target(name: "PKCS11Provider", condition: onPKCS11),
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict),
@@ -217,6 +218,17 @@ let package = Package(
         "LifecycleProbe", "TestSupport", system,
         .product(name: "GRDB", package: "GRDB.swift", condition: .when(traits: ["SQLite"])),
       ]),
+
+    // What takes bytes from outside, fed with anything: by libFuzzer in Scripts/fuzz.sh, with its corpus in the suite
+    .target(name: "FuzzMeter", path: "Tests/FuzzMeter"),
+    .target(
+      name: "FuzzTargets", dependencies: ["Envelope", "Strongroom", "PKCS11Provider", "KMSCore", "FuzzMeter", system],
+      path: "Tests/FuzzTargets", swiftSettings: strict),
+    .executableTarget(
+      name: "Fuzzer", dependencies: ["FuzzTargets"], path: "Tests/Fuzzer", swiftSettings: strict),
+    .executableTarget(
+      name: "Soak", dependencies: ["KMSCore", "PKCS11Provider"], path: "Tests/Soak", swiftSettings: strict),
+    tests("FuzzTests", ["FuzzTargets", "KMSCore"]),
     tests("CLITests", ["StrongroomCommand", "QuickStart", "TestSupport"]),
   ]
 )

@@ -83,12 +83,12 @@ static bool read_mechanism(char **words, int count, enum mechanism_fault fault, 
 
 static bool read_gcm_iv(const char *way, struct control *c)
 {
-  static const struct { enum gcm_iv mode; CK_ULONG length; } ways[] =
+  static const struct { enum gcm_iv mode; CK_ULONG room; } ways[] =
       {{IV_CALLER, 0}, {IV_OVERWRITE, 12}, {IV_PREFIX, 12}, {IV_SUFFIX, 12}, {IV_SUFFIX, 16}};
   int found;
   if (!WORD(way, &found, "caller", "overwrite", "prefix", "suffix", "suffix-16")) return false;
   c->gcm_iv = ways[found].mode;
-  c->iv_length = ways[found].length;
+  c->iv_room = ways[found].room;
   return true;
 }
 
@@ -119,6 +119,7 @@ static bool read_line(char *line, struct control *c)
     return function_named(words[1], &function) && function != F_ANY && (c->missing[function] = true);
   if (strcmp(words[0], "real") == 0) return copy(c->real, sizeof c->real, words[1]);
   if (strcmp(words[0], "trace") == 0) return copy(c->trace, sizeof c->trace, words[1]);
+  if (strcmp(words[0], "count-sessions") == 0) return copy(c->sessions, sizeof c->sessions, words[1]);
   if (strcmp(words[0], "serial") == 0) return copy(c->serial, sizeof c->serial, words[1]);
   if (strcmp(words[0], "firmware") == 0) return sscanf(words[1], "%d.%d", &c->firmware[0], &c->firmware[1]) == 2;
   if (strcmp(words[0], "gcm-iv") == 0) return read_gcm_iv(words[1], c);

@@ -73,9 +73,9 @@ struct control {
   enum action now[MOST];
   int rule_count, attribute_count, mechanism_count, now_count;
   bool missing[F_COUNT], absent, is_broken;
-  char real[4096], trace[4096], serial[17];
+  char real[4096], trace[4096], sessions[4096], serial[17];
   int firmware[2]; /* -1: the real one */
-  CK_ULONG slot_offset, session_limit, pin_tries, iv_length;
+  CK_ULONG slot_offset, session_limit, pin_tries, iv_room; /* of an IV in the output */
   enum gcm_iv gcm_iv;
   struct control *previous; /* a call that is under way may still use it */
 };

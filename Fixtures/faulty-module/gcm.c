@@ -3,6 +3,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+#define IV_LENGTH 12
+
 CK_RV own_C_EncryptInit(CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_OBJECT_HANDLE key)
 {
   struct control *c = control();
@@ -10,7 +12,7 @@ CK_RV own_C_EncryptInit(CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_OBJECT_HANDL
   CK_MECHANISM used;
   CK_RV rv = mechanism(m, &used);
   if (rv != CKR_OK) return rv;
-  if (own) own->iv_length = 0;
+  if (own) memset(own->iv, 0, sizeof own->iv), own->iv_length = 0;
   if (used.mechanism != CKM_AES_GCM || c->gcm_iv == IV_CALLER || !own)
     return real->C_EncryptInit(s, &used, real_handle(key));
 
@@ -22,13 +24,13 @@ CK_RV own_C_EncryptInit(CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_OBJECT_HANDL
       return CKR_MECHANISM_PARAM_INVALID;
   }
   own->callers_iv = parameters.pIv;
-  if (getrandom(own->iv, c->iv_length, 0) != (ssize_t)c->iv_length) return CKR_GENERAL_ERROR;
+  if (getrandom(own->iv, IV_LENGTH, 0) != IV_LENGTH) return CKR_GENERAL_ERROR;
   parameters.pIv = own->iv;
-  parameters.ulIvLen = c->iv_length;
-  parameters.ulIvBits = c->iv_length * 8;
+  parameters.ulIvLen = IV_LENGTH;
+  parameters.ulIvBits = IV_LENGTH * 8;
   used.pParameter = &parameters;
   rv = real->C_EncryptInit(s, &used, real_handle(key));
-  if (rv == CKR_OK) own->iv_length = c->iv_length;
+  if (rv == CKR_OK) own->iv_length = IV_LENGTH;
   return rv;
 }
 
@@ -37,7 +39,7 @@ CK_RV own_C_Encrypt(CK_SESSION_HANDLE s, CK_BYTE_PTR in, CK_ULONG in_length, CK_
   struct control *c = control();
   struct session *own = session(s);
   bool adds = own && own->iv_length && (c->gcm_iv == IV_PREFIX || c->gcm_iv == IV_SUFFIX);
-  CK_ULONG extra = adds ? own->iv_length : 0;
+  CK_ULONG extra = adds ? c->iv_room : 0;
   if (out && *length < extra) return CKR_BUFFER_TOO_SMALL;
   CK_ULONG room = *length - (out ? extra : 0);
   CK_BYTE_PTR start = out && c->gcm_iv == IV_PREFIX ? out + extra : out;

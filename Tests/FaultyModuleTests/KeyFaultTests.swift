@@ -60,7 +60,7 @@ struct KeyFaultTests {
       case "overwrite": (0, iv, output)
       case "prefix": (12, Array(output.prefix(12)), Array(output.dropFirst(12)))
       case "suffix": (12, Array(output.suffix(12)), Array(output.dropLast(12)))
-      default: (16, Array(output.suffix(16)), Array(output.dropLast(16)))
+      default: (16, Array(output.suffix(16).prefix(12)), Array(output.dropLast(16)))
       }
     #expect(output.count == 48 + extra)
     #expect((used == zeros) == (way == "caller"))

@@ -144,10 +144,13 @@ final class PlainToken: @unchecked Sendable {  // a test uses it by one thread a
     }
   }
 
-  func find(id: [UInt8]) -> [UInt] {
+  /// Without an id, all objects that there are.
+  func find(id: [UInt8]? = nil) -> [UInt] {
     var found = [UInt](repeating: 0, count: 16)
     var count: UInt = 0
-    guard unsafe withTemplate([(CKA_ID, .bytes(id))], { unsafe functions.C_FindObjectsInit(session, $0, $1) }) == CKR_OK
+    guard
+      unsafe withTemplate(
+        id.map { [(CKA_ID, .bytes($0))] } ?? [], { unsafe functions.C_FindObjectsInit(session, $0, $1) }) == CKR_OK
     else { return [] }
     _ = unsafe functions.C_FindObjects(session, &found, 16, &count)
     _ = functions.C_FindObjectsFinal(session)

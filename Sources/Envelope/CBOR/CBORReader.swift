@@ -1,23 +1,23 @@
-internal import KMSCore
+package import KMSCore
 
 /// Reads deterministic CBOR strictly: definite lengths, minimal integers, bounds checked before anything is
 /// copied. An index moves over the bytes; no tree is built.
-struct CBORReader {
-  let bytes: [UInt8]
-  private(set) var offset: Int
+package struct CBORReader {
+  package let bytes: [UInt8]
+  package private(set) var offset: Int
   /// Whether reading failed only because the bytes ended.
-  private(set) var ranOut = false
+  package private(set) var ranOut = false
   private let end: Int
 
-  init(_ bytes: [UInt8], from start: Int = 0, to end: Int? = nil) {
+  package init(_ bytes: [UInt8], from start: Int = 0, to end: Int? = nil) {
     self.bytes = bytes
     offset = start
     self.end = end ?? bytes.count
   }
 
-  var isAtEnd: Bool { offset == end }
+  package var isAtEnd: Bool { offset == end }
 
-  mutating func head() throws -> (major: CBORWriter.Major, value: Int) {
+  package mutating func head() throws -> (major: CBORWriter.Major, value: Int) {
     let start = offset
     let first = try byte()
     guard let major = CBORWriter.Major(rawValue: first >> 5) else {
@@ -37,19 +37,19 @@ struct CBORReader {
     return (major, Int(value))
   }
 
-  mutating func expect(_ major: CBORWriter.Major, _ what: String) throws -> Int {
+  package mutating func expect(_ major: CBORWriter.Major, _ what: String) throws -> Int {
     let start = offset
     let found = try head()
     guard found.major == major else { throw malformed("\(what) is expected", at: start) }
     return found.value
   }
 
-  mutating func expect(_ major: CBORWriter.Major, _ value: Int, _ what: String) throws {
+  package mutating func expect(_ major: CBORWriter.Major, _ value: Int, _ what: String) throws {
     let start = offset
     guard try expect(major, what) == value else { throw malformed("\(what) is expected", at: start) }
   }
 
-  mutating func integer(_ what: String) throws -> Int {
+  package mutating func integer(_ what: String) throws -> Int {
     let start = offset
     let found = try head()
     switch found.major {
@@ -60,13 +60,13 @@ struct CBORReader {
   }
 
   /// A byte string whose length is in `lengths`.
-  mutating func byteString(_ what: String, _ lengths: ClosedRange<Int>) throws -> [UInt8] {
+  package mutating func byteString(_ what: String, _ lengths: ClosedRange<Int>) throws -> [UInt8] {
     let range = try byteStringRange(what, lengths)
     return Array(bytes[range])
   }
 
   /// Where a byte string's content stands, passed over.
-  mutating func byteStringRange(_ what: String, _ lengths: ClosedRange<Int>) throws -> Range<Int> {
+  package mutating func byteStringRange(_ what: String, _ lengths: ClosedRange<Int>) throws -> Range<Int> {
     let start = offset
     let count = try expect(.bytes, what)
     guard lengths.contains(count) else {
@@ -81,11 +81,11 @@ struct CBORReader {
     return offset..<offset + count
   }
 
-  func finish() throws {
+  package func finish() throws {
     guard isAtEnd else { throw malformed("there are \(end - offset) bytes too many", at: offset) }
   }
 
-  func malformed(_ rule: String, at position: Int? = nil) -> KMSError {
+  package func malformed(_ rule: String, at position: Int? = nil) -> KMSError {
     KMSError(
       .malformedEnvelope, "malformed envelope at byte \(position ?? offset): \(rule)",
       advice: "It was changed, cut, or is something else; take a good copy.")

@@ -1,6 +1,6 @@
 /// Writes deterministic CBOR (RFC 8949, 4.2.1) into one array.
-struct CBORWriter {
-  enum Major: UInt8 {
+package struct CBORWriter {
+  package enum Major: UInt8 {
     case unsigned = 0
     case negative = 1
     case bytes = 2
@@ -10,11 +10,11 @@ struct CBORWriter {
     case tag = 6
   }
 
-  private(set) var bytes: [UInt8] = []
+  package private(set) var bytes: [UInt8] = []
 
-  init(capacity: Int) { bytes.reserveCapacity(capacity) }
+  package init(capacity: Int) { bytes.reserveCapacity(capacity) }
 
-  mutating func head(_ major: Major, _ value: Int) {
+  package mutating func head(_ major: Major, _ value: Int) {
     let type = major.rawValue << 5
     switch value {
     case ..<24: bytes.append(type | UInt8(value))
@@ -25,23 +25,23 @@ struct CBORWriter {
     }
   }
 
-  mutating func integer(_ value: Int) {
+  package mutating func integer(_ value: Int) {
     if value >= 0 { head(.unsigned, value) } else { head(.negative, -1 - value) }
   }
 
-  mutating func byteString(_ value: [UInt8]) {
+  package mutating func byteString(_ value: [UInt8]) {
     head(.bytes, value.count)
     bytes += value
   }
 
-  mutating func text(_ value: String) {
+  package mutating func text(_ value: String) {
     let utf8 = Array(value.utf8)
     head(.text, utf8.count)
     bytes += utf8
   }
 
   /// Bytes that are encoded already.
-  mutating func raw(_ encoded: [UInt8]) { bytes += encoded }
+  package mutating func raw(_ encoded: [UInt8]) { bytes += encoded }
 
   private mutating func append(_ first: UInt8, _ value: Int, bytes count: Int) {
     bytes.append(first)

@@ -51,7 +51,7 @@ package struct Token: Sendable {
     return token
   }
 
-  private static func all(in module: Module) throws -> [Token] {
+  static func all(in module: Module) throws -> [Token] {
     do throws(CallFailure) {
       var count: UInt = 0
       try unsafe check(module.functions.pointee.C_GetSlotList(1, nil, &count), "C_GetSlotList")

@@ -68,6 +68,14 @@ public struct SuiteConfiguration: Sendable {
     return (text, path.string, path.removingLastComponent())
   }
 
+  /// What a file with this text in `folder` says.
+  package init(yaml: String, folder: FilePath, environment: [String: String]) throws {
+    let origin = "strongroom.yaml"
+    try self.init(
+      settings: Settings(yaml: yaml, file: origin, environment: environment), folder: folder,
+      places: Places(environment: environment), origin: origin)
+  }
+
   /// The same, with other values where arguments are given.
   public func with(provider: String) throws -> SuiteConfiguration {
     try SuiteConfiguration(

@@ -10,12 +10,22 @@ struct Doctor: AsyncParsableCommand {
       EXAMPLES
         strongroom doctor
         strongroom doctor --config /etc/strongroom.yaml --json
+        strongroom doctor --module /usr/lib/softhsm/libsofthsm2.so --token demo --pin-source file:pin
+
+      With --module nothing is configured yet: it opens a token and finds out by trying what it can do, how fast it is
+      and what to know before relying on it. The PIN is tried once; nothing is left on the token.
 
       The exit code is that of the first problem.
       """)
 
   @OptionGroup var suite: SuiteOptions
   @OptionGroup var format: JSONOption
+  @Option(help: "Examine a token behind this PKCS#11 module instead.")
+  var module: String?
+  @Option(help: "With --module: the token's label; needed when there are several.")
+  var token: String?
+  @Option(help: "With --module: where the PIN is, such as file:pin, env:PIN or prompt:.")
+  var pinSource = "prompt:"
 
   private struct Finding {
     let what: String
@@ -24,6 +34,7 @@ struct Doctor: AsyncParsableCommand {
   }
 
   func run() async throws {
+    if let module { return try await examine(module) }
     var findings: [Finding] = []
     func check(_ what: String, _ body: () async throws -> String) async -> Bool {
       do {
@@ -49,6 +60,16 @@ struct Doctor: AsyncParsableCommand {
     }
     report(findings)
     if let code = findings.lazy.compactMap(\.problem?.code).first { throw ExitCode(ExitStatus(code).rawValue) }
+  }
+
+  private func examine(_ module: String) async throws {
+    #if PKCS11
+      let report = try await TokenReport(module: module, token: token, pinSource: pinSource)
+      report.print(asJSON: format.json)
+      if !report.examination.isUsable { throw ExitCode(ExitStatus(.notSupported).rawValue) }
+    #else
+      throw KMSError(.notSupported, "this build has no PKCS#11", advice: "Build it with the package trait PKCS11.")
+    #endif
   }
 
   private func inspect(

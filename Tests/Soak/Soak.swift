@@ -1,0 +1,153 @@
+import Foundation
+internal import KMSCore
+internal import PKCS11Provider
+internal import Synchronization
+
+/// Eight tasks use a token for a set time while it misbehaves by chance (Scripts/soak.sh):
+///
+///     Soak SECONDS MODULE CONTROL-FILE TOKEN PIN-FILE
+///
+/// Fails when an answer was wrong, sessions or objects were left, memory grew, or the token was not back at the end.
+@main struct Soak {
+  static func main() async throws {
+    let arguments = CommandLine.arguments
+    guard arguments.count == 6, let seconds = Int(arguments[1]) else {
+      print("usage: Soak SECONDS MODULE CONTROL-FILE TOKEN PIN-FILE")
+      exit(2)
+    }
+    let pin = try String(contentsOfFile: arguments[5], encoding: .utf8).trimmingCharacters(in: .newlines)
+    let provider = PKCS11Provider(
+      PKCS11Configuration(
+        name: "soak", tokens: [try PKCS11URI(parsing: "pkcs11:token=\(arguments[4])?module-path=\(arguments[2])")],
+        pin: SecretSource(description: arguments[5]) { SecretBytes(copying: Array(pin.utf8).span) },
+        deadline: .seconds(2), reopenInterval: .milliseconds(200)))
+    let faults = Faults(path: arguments[3])
+    try faults.none()
+    let keys = [
+      try await provider.createKeyVersion(NewKeyVersion(key: KeyName("one"))).id,
+      try await provider.createKeyVersion(NewKeyVersion(key: KeyName("two"))).id,
+    ]
+    let strayBefore = try await provider.strayObjectCount()
+    let census = Census()
+    let end = ContinuousClock.now + .seconds(seconds)
+    let memory = try await withThrowingTaskGroup(of: [Int].self) { group in
+      for i in 0..<8 {
+        group.addTask {
+          while ContinuousClock.now < end { await use(provider, keys[i % 2], keys[(i + 1) % 2], census) }
+          return []
+        }
+      }
+      group.addTask {
+        while ContinuousClock.now < end {
+          try faults.change()
+          try await Task.sleep(for: .milliseconds(.random(in: 100...1500)))
+        }
+        return []
+      }
+      group.addTask {
+        var samples: [Int] = []
+        while ContinuousClock.now < end {
+          try await Task.sleep(for: .milliseconds(500))
+          samples.append(residentKiB())
+          if samples.count % 120 == 0 { print("\(samples.count / 2) s: \(census), \(samples.last ?? 0) KiB") }
+        }
+        return samples
+      }
+      var samples: [Int] = []
+      for try await part in group { samples += part }
+      return samples
+    }
+
+    try faults.none()
+    let back = await secondsUntilBack(provider, keys[0])
+    let (objects, stray) = (
+      try await provider.sessionObjectCount(), try await provider.strayObjectCount() - strayBefore
+    )
+    let sessions = faults.openSessions
+    await provider.close()
+    let left = faults.openSessions
+    // The first third warms up: pools fill, allocators keep what they got.
+    let third = memory.count / 3
+    let grown = median(memory.suffix(third)) - median(memory.dropFirst(third).prefix(third))
+    print("\(census)")
+    print("session objects left: \(objects); objects left on the token: \(stray)")
+    print("sessions: \(sessions) while idle (9 at most), \(left) after closing")
+    print("memory: \(median(memory.suffix(third))) KiB, \(grown) KiB more than in the second third")
+    print("back after the last fault: \(back.map { "\($0) s" } ?? "no")")
+    let isGood =
+      census.wrong == 0 && census.right > 0 && objects == 0 && stray == 0 && sessions <= 9 && left == 0
+      && grown < 4096 && back != nil
+    print(isGood ? "good" : "NOT GOOD")
+    exit(isGood ? 0 : 1)
+  }
+
+  /// Wraps and unwraps, and now and then rewraps or does what no provider may take.
+  private static func use(
+    _ provider: PKCS11Provider, _ key: KeyVersionID, _ other: KeyVersionID, _ census: Census
+  ) async {
+    let secret = SecretBytes.random(count: 32)
+    do {
+      var wrapped = try await provider.wrap(secret, under: key, aad: [1])
+      var holder = key
+      if Int.random(in: 0..<8) == 0 {
+        let request = RewrapRequest(wrapped, thumbprint: [UInt8](repeating: 0, count: 32), aad: [1])
+        if case .success = try await provider.rewrap([request], from: key, to: other)[0] {
+          census.count(isRight: false)
+        }
+      }
+      if Int.random(in: 0..<50) == 0 {
+        (wrapped, holder) = (try await provider.wrap(secret, under: other, aad: [1]), other)
+      }
+      let back = try await provider.unwrap(wrapped, under: holder, aad: [1])
+      census.count(isRight: back.equals(secret))
+    } catch let error as KMSError { census.count(error) } catch { census.count(isRight: false) }
+    await Task.yield()
+  }
+
+  private static func secondsUntilBack(_ provider: PKCS11Provider, _ key: KeyVersionID) async -> Int? {
+    for second in 0...35 {
+      let secret = SecretBytes.random(count: 32)
+      if let wrapped = try? await provider.wrap(secret, under: key, aad: [1]),
+        let back = try? await provider.unwrap(wrapped, under: key, aad: [1]), back.equals(secret)
+      {
+        return second
+      }
+      try? await Task.sleep(for: .seconds(1))
+    }
+    return nil
+  }
+
+  private static func residentKiB() -> Int {
+    let fields = (try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8))?.split(separator: " ")
+    return (fields.flatMap { $0.count > 1 ? Int($0[1]) : nil } ?? 0) * 4
+  }
+
+  private static func median(_ values: some Sequence<Int>) -> Int {
+    let sorted = values.sorted()
+    return sorted.isEmpty ? 0 : sorted[sorted.count / 2]
+  }
+}
+
+/// What came of the calls.
+final class Census: Sendable, CustomStringConvertible {
+  private struct Counts {
+    var right = 0
+    var wrong = 0
+    var errors: [String: Int] = [:]
+  }
+  private let counts = Mutex(Counts())
+
+  var right: Int { counts.withLock { $0.right } }
+  var wrong: Int { counts.withLock { $0.wrong } }
+
+  func count(isRight: Bool) { counts.withLock { if isRight { $0.right += 1 } else { $0.wrong += 1 } } }
+
+  func count(_ error: KMSError) { counts.withLock { $0.errors["\(error.code)", default: 0] += 1 } }
+
+  var description: String {
+    counts.withLock { counts in
+      let errors = counts.errors.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
+      return "\(counts.right) right, \(counts.wrong) wrong, errors: \(errors.isEmpty ? "none" : errors)"
+    }
+  }
+}
