@@ -75,7 +75,6 @@ final class Examiner: Sendable {
     case .overwritten: "the token's, written over the caller's zeros"
     case .prepended: "the token's, before the ciphertext"
     case .appended: "the token's, after the tag"
-    case .appended16: "the token's, after the tag in 16 bytes"
     }
   }
 
@@ -117,7 +116,7 @@ final class Examiner: Sendable {
         note("\(type.name) of a new KEK is \(flag.map { "\($0)" } ?? "not told"), not \(wanted): the suite destroys it")
       }
     }
-    guard let other = try? session.generateAES(KeyTemplates.probe(encrypts: false)) else { return }
+    guard let other = try? session.generateProbe(encrypts: false) else { return }
     defer { session.destroyQuietly(other) }
     if session.givesOut(key, under: other) {
       note("it gives out a KEK that was made as not extractable: do not keep keys in it")
@@ -126,7 +125,7 @@ final class Examiner: Sendable {
 
   /// What state changes rely on.
   private func changeKey() {
-    guard let key = try? session.generateAES(KeyTemplates.probe(encrypts: false)) else { return }
+    guard let key = try? session.generateProbe(encrypts: false) else { return }
     defer { session.destroyQuietly(key) }
     do throws(CallFailure) { try session.set(.wrap, to: false, of: key) } catch {
       note("it changes no attributes (\(error.returned)): the suite keeps the states of keys itself")

@@ -7,7 +7,7 @@ extension Examiner {
   func measureCalls() {
     let algorithm = result.withLock { $0.algorithm }
     measure("C_GenerateRandom, 16 bytes") { session throws(CallFailure) in _ = try session.random(16) }
-    guard algorithm == .a256KW, let kek = try? session.generateAES(KeyTemplates.probe(encrypts: false)) else { return }
+    guard algorithm == .a256KW, let kek = try? session.generateProbe(encrypts: false) else { return }
     defer { session.destroyQuietly(kek) }
     let secret = SharedSecret(.random(count: 32))
     var wrapped: [UInt8] = []
@@ -58,7 +58,7 @@ extension Examiner {
   private func wrapFor(_ time: Duration) -> Int {
     let profile = session.profile
     guard let own = try? Session(module: module, slot: token.slot, profile: profile),
-      let kek = try? own.generateAES(KeyTemplates.probe(encrypts: false))
+      let kek = try? own.generateProbe(encrypts: false)
     else { return 0 }
     defer { own.destroyQuietly(kek) }
     let secret = SharedSecret(.random(count: 32))
