@@ -10,9 +10,9 @@ struct HangingTests {
   @Test(.timeLimit(.minutes(2)))
   func aCallThatHangsEndsForItsCaller() async throws {
     let module = try FaultyModule()
-    let provider = try module.impatient(deadline: .milliseconds(400))
-    let id = try await provider.makeKey()
-    let wrapped = try await provider.wrapOnce(id)
+    let provider = try module.impatient(deadline: .seconds(2))
+    let id = try await untilItWorks { try await provider.makeKey() }
+    let wrapped = try await untilItWorks { try await provider.wrapOnce(id) }
     try module.control("on C_WrapKey at 1 hang")
     let error = await failure { _ = try await provider.wrapOnce(id) }
     #expect(error?.code == .deadlineExceeded, "\(error as Any)")
@@ -28,7 +28,7 @@ struct HangingTests {
   @Test(.timeLimit(.minutes(2)))
   func aTokenThatHangsAltogetherIsUnhealthyAndHoldsFewThreads() async throws {
     let module = try FaultyModule()
-    let provider = try module.impatient(deadline: .milliseconds(150))
+    let provider = try module.impatient(deadline: .milliseconds(500))
     let id = try await untilItWorks { try await provider.makeKey() }
     _ = try await untilItWorks { try await provider.wrapOnce(id) }
     try module.control("on * hang")
@@ -52,7 +52,7 @@ struct HangingTests {
   @Test(.timeLimit(.minutes(2)))
   func openingHangsNobody() async throws {
     let module = try FaultyModule("on C_Login hang")
-    let provider = try module.impatient(deadline: .milliseconds(200), reopenInterval: .seconds(1000))
+    let provider = try module.impatient(deadline: .seconds(2), reopenInterval: .seconds(1000))
     #expect(await failure { _ = try await provider.keyVersions(of: nil) }?.code == .deadlineExceeded)
     #expect(await provider.health().isServing == false)
     #expect(module.calls(of: "C_OpenSession") == 1, "it was tried again within the interval")
