@@ -170,7 +170,8 @@ let package = Package(
         .product(name: "ServiceContextModule", package: "swift-service-context"),
       ]),
     .executableTarget(
-      name: "AccessLogWriter", dependencies: ["AccessLog", "InMemoryProvider", "KMSCore", system], path: "Tests/AccessLogWriter",
+      name: "AccessLogWriter", dependencies: ["AccessLog", "InMemoryProvider", "KMSCore", system],
+      path: "Tests/AccessLogWriter",
       swiftSettings: strict),
     tests(
       "TelemetryTests",

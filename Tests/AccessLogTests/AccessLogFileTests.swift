@@ -39,7 +39,7 @@ import Testing
       await log.close()
       var lines: [AccessRecord] = []
       for name in try files(in: folder) {
-        for line in try content(folder, name).split(separator: "\n") {
+        for line in try await content(folder, name).split(separator: "\n") {
           lines.append(try #require(AccessRecord(line: Array(line.utf8)[...])))
         }
       }
@@ -58,7 +58,7 @@ import Testing
       await log.close()
       let names = try files(in: folder)
       #expect(names.count > 2)
-      #expect(try names.dropLast().allSatisfy { (4096..<4500).contains(try content(folder, $0).utf8.count) })
+      for name in names.dropLast() { #expect((4096..<4500).contains(try await content(folder, name).utf8.count)) }
       #expect(try readAll(folder).records.map(\.sequence) == Array(1...100))
     }
   }
@@ -113,7 +113,7 @@ import Testing
       let marker = Array("SECRETSECRETSECRETSECRETSECRET!!".utf8)
       _ = try await provider.wrap(SecretBytes(copying: marker.span), under: .make(), aad: Array("VALUE-4711".utf8))
       await log.close()
-      let text = try content(folder, try #require(try files(in: folder).first))
+      let text = try await content(folder, try #require(try files(in: folder).first))
       #expect(text.contains(#""context_names":["patient"]"#))
       #expect(!text.contains("SECRET") && !text.contains("VALUE"))
       #expect(text.contains(#""success":true"#))

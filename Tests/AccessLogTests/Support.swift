@@ -28,8 +28,16 @@ func files(in folder: FilePath) throws -> [String] {
   try FileManager.default.contentsOfDirectory(atPath: folder.string).sorted()
 }
 
-func content(_ folder: FilePath, _ name: String) throws -> String {
-  String(decoding: try Data(contentsOf: URL(filePath: folder.appending(name).string)), as: UTF8.self)
+/// What was written: a file that was finished may be compressed meanwhile.
+func content(_ folder: FilePath, _ name: String) async throws -> String {
+  let file = URL(filePath: folder.appending(name).string)
+  guard name.hasSuffix(".gz") else { return String(decoding: try Data(contentsOf: file), as: UTF8.self) }
+  let (process, output) = (Process(), Pipe())
+  process.executableURL = URL(filePath: "/bin/zcat")
+  process.arguments = [file.path]
+  process.standardOutput = output
+  try process.run()
+  return String(decoding: await readingToEnd(of: output.fileHandleForReading).value, as: UTF8.self)
 }
 
 /// All records of the folder and what the reader says of it.

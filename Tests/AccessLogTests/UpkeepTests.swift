@@ -192,7 +192,7 @@ import Testing
       #expect(try readAll(copy).summary.damaged.count == 0)
       let records = try readAll(copy, AccessFilter(includesOwn: true)).records
       #expect(records.map(\.sequence) == [1, 2, 3] && records.last?.type == .end)
-      #expect(try content(copy, name).contains(#""torn":"{\"timestamp\""#))
+      #expect(try await content(copy, name).contains(#""torn":"{\"timestamp\""#))
     }
   }
 }

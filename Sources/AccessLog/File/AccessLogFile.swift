@@ -50,6 +50,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
   private let signer: LogSigner?
   private let onSigning: @Sendable (AccessEvent) -> Void
   private let isSigning = Atomic(false)
+  private let signing = Mutex<Task<Void, Never>?>(nil)
   private let upkeep: LogUpkeep
   private let copies = Mutex<[LogCopy]>([])  // set once, when it can be named
   private let writing = DispatchQueue(label: "access-log")
@@ -128,7 +129,8 @@ public final class AccessLogFile: AccessReporter, Sendable {
   /// Without a signer nothing is to be done. Where the checkpoint fails, the next start makes it.
   public func seal() async {
     guard let signer else { return }
-    await upkeep.finish()
+    await upkeep.crashedLogsAreClosed()
+    await signing.withLock { $0 }?.value
     let mailbox = Mailbox()
     try? await enqueue([], then: .end(mailbox))
     guard let ended = mailbox.ended.withLock({ $0 }) else { return }
@@ -242,7 +244,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
   // One at a time: where signing is slower than logging, each covers all that came meanwhile.
   private func sign(_ checkpoint: Checkpoint) {
     guard let signer, !isSigning.exchange(true, ordering: .acquiringAndReleasing) else { return }
-    Task {
+    let task = Task {
       let start = monotonicNanoseconds()
       var event = AccessEvent(
         .sign, provider: signer.providerName, access: EventLine.own,
@@ -262,6 +264,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
       try? await enqueue(lines)  // where it is lost, the next one covers the same
       isSigning.store(false, ordering: .releasing)
     }
+    signing.withLock { $0 = task }
   }
 
   private func beat() {

@@ -9,7 +9,7 @@ final class LogUpkeep: Sendable {
   private let settings: AccessLogSettings
   private let signer: LogSigner?
   private let closing = Mutex<Task<Void, Never>?>(nil)
-  private let isTidying = Atomic(false)
+  private let tidying = Mutex<Task<Void, Never>?>(nil)
 
   init(_ settings: AccessLogSettings, signer: LogSigner?) {
     self.settings = settings
@@ -27,16 +27,24 @@ final class LogUpkeep: Sendable {
   }
 
   /// When logs that had crashed are closed.
-  func finish() async { await closing.withLock { $0 }?.value }
+  func crashedLogsAreClosed() async { await closing.withLock { $0 }?.value }
+
+  /// When nothing is done to the folder any more.
+  func finish() async {
+    await crashedLogsAreClosed()
+    await tidying.withLock { $0 }?.value
+  }
 
   /// When a file was finished.
   func tidy() {
-    guard !isTidying.exchange(true, ordering: .acquiringAndReleasing) else { return }
-    Task.detached { [self] in
-      await finish()
-      await onQueue { [settings] in OldFiles(settings).compress() }
-      await OldFiles(settings).delete(signer)
-      isTidying.store(false, ordering: .releasing)
+    tidying.withLock { tidying in
+      let before = tidying
+      tidying = Task.detached { [self] in
+        await before?.value
+        await crashedLogsAreClosed()
+        await onQueue { [settings] in OldFiles(settings).compress() }
+        await OldFiles(settings).delete(signer)
+      }
     }
   }
 }

@@ -16,6 +16,9 @@ final class KeyDirectory: Sendable {
     var loaded: ContinuousClock.Instant?
     /// Counts invalidations: a list that was asked for before one is not taken for fresh after it.
     var generation = 0
+    /// Lists are numbered as they are asked for: one that comes late does not replace a newer one.
+    var number = 0
+    var lastNumber = 0
   }
 
   private let providers: ProviderSet
@@ -107,7 +110,10 @@ final class KeyDirectory: Sendable {
     let isFresh = content.withLock { content in content.loaded.map { now - $0 < maxAge } ?? false }
     guard evenIfFresh || !isFresh else { return false }
     var next = Content()
-    next.generation = content.withLock { $0.generation }
+    (next.generation, next.number) = content.withLock { content in
+      content.lastNumber += 1
+      return (content.generation, content.lastNumber)
+    }
     for name in providers.names {
       do {
         for version in try await providers.provider(name, access: access, key: nil).keyVersions(of: nil) {
@@ -131,11 +137,11 @@ final class KeyDirectory: Sendable {
     }
     next.loaded = now
     content.withLock { [next] content in
-      let isOutdated = content.generation != next.generation
-      let generation = content.generation
+      guard content.number < next.number else { return }
+      let (generation, lastNumber) = (content.generation, content.lastNumber)
       content = next
-      content.generation = generation
-      if isOutdated { content.loaded = nil }
+      (content.generation, content.lastNumber) = (generation, lastNumber)
+      if generation != next.generation { content.loaded = nil }
     }
     return true
   }

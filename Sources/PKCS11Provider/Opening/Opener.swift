@@ -1,3 +1,4 @@
+internal import Glibc
 internal import KMSCore
 internal import PKCS11
 internal import Synchronization
@@ -62,7 +63,7 @@ final class Opener: Sendable {
       let login: Session
       do throws(CallFailure) {
         login = try Session(module: module, slot: token.slot)
-        try login.login(pin: pin.secret)
+        try logIn(login, token, pin.secret)
       } catch {
         if error.returned.refusesPIN { refused.add(pin.secret, of: token) }
         throw error.error
@@ -80,6 +81,18 @@ final class Opener: Sendable {
         module: module, token: token, pool: pool, pace: pace, abilities: settled, canaries: canaries,
         provider: configuration.name)
     }
+  }
+
+  /// SoftHSM was seen to answer CKR_GENERAL_ERROR to a login beside another process's work on the token. It says
+  /// something else to a wrong PIN, and never counts tries, so this login may be made again.
+  private func logIn(_ session: Session, _ token: Token, _ pin: borrowing SecretBytes) throws(CallFailure) {
+    for pause: UInt32 in token.overwritesObjects ? [5, 20, 50] : [] {
+      do throws(CallFailure) { return try session.login(pin: pin) } catch {
+        guard error.returned.meansAnything else { throw error }
+        usleep(pause * 1000)
+      }
+    }
+    try session.login(pin: pin)
   }
 
   /// So that it is started anew.

@@ -66,7 +66,7 @@ struct Doctor: AsyncParsableCommand {
     #if PKCS11
       let report = try await TokenReport(module: module, token: token, pinSource: pinSource)
       report.print(asJSON: format.json)
-      if !report.examination.isUsable { throw ExitCode(ExitStatus(.notSupported).rawValue) }
+      if !report.isUsable { throw ExitCode(ExitStatus(.notSupported).rawValue) }
     #else
       throw KMSError(.notSupported, "this build has no PKCS#11", advice: "Build it with the package trait PKCS11.")
     #endif

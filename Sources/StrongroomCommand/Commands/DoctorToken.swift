@@ -2,10 +2,12 @@
   import ArgumentParser
   import PKCS11Provider
   import Strongroom
+  import SystemPackage
 
   /// `strongroom doctor --module`: what a token can do, before anybody relies on it.
   struct TokenReport {
     let examination: TokenExamination
+    var isUsable: Bool { examination.isUsable }
 
     /// - Throws: ``KMSError`` when the token cannot be opened.
     init(module: String, token: String?, pinSource: String) async throws {
@@ -14,7 +16,7 @@
     }
 
     func print(asJSON: Bool) {
-      if asJSON { Terminal.print(json.text) } else { text.forEach { Terminal.print($0) } }
+      if asJSON { Terminal.print(json.text) } else { for line in text { Terminal.print(line) } }
     }
 
     private var text: [String] {
