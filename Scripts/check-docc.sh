@@ -8,7 +8,7 @@ awk '
   /^[[:space:]]*(@[A-Za-z_]+(\(.*\))?[[:space:]]*)*(public|open) / && !/^[[:space:]]*open = / && !/(public|internal|package) import / {
     declaration = $0
     self_evident = declaration ~ /static func (==|<)|func hash\(|func encode\(to|init\(from decoder|var description|let rawValue|init\(rawValue|init\(_ .*rawValue|public extension|init\(\) \{\}/
-    provider = FILENAME ~ /(InMemoryProvider|OpenSSLProvider|PKCS11Provider|PublicKeyProvider|AccessLoggedProvider|ManageKeys|AdoptKeys|Rewrap)/ && declaration ~ /public func (keyVersions|createKeyVersion|importKeyVersion|adoptableKeys|adoptKey|setState|wrap|unwrap|rewrap|encrypt|decrypt|health|close|report)|let identity/
+    provider = FILENAME ~ /(InMemoryProvider|OpenSSLProvider|PKCS11Provider|PublicKeyProvider|AccessLoggedProvider|ManageKeys|AdoptKeys|Rewrap|SignInToken|SummarisingReporter)/ && declaration ~ /public func (keyVersions|createKeyVersion|importKeyVersion|adoptableKeys|adoptKey|setState|wrap|unwrap|rewrap|encrypt|decrypt|health|close|report|signingKey|createSigningKey|sign)|let identity/
     source = FILENAME ~ /(EnvelopeFiles|SQLiteTable|TextTable)/ && declaration ~ /public (mutating func (nextBatch|replace|finish)|var fractionDone)/
     if (previous !~ /\/\/\// && !self_evident && !provider && !source) { print FILENAME ":" FNR ": " declaration; missing++ }
   }

@@ -42,6 +42,7 @@ public final class SummarisingReporter: AccessReporter {
     self.interval = interval
   }
 
+  /// As the log behind it does.
   public var requiresPrincipal: Bool { base.requiresPrincipal }
 
   public func report(_ event: AccessEvent) async throws {

@@ -45,6 +45,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
   private let isBriefly = Atomic(false)
   private let deadline: UInt64
   private let isSynced: Bool
+  /// Whether operations without a principal are refused.
   public let requiresPrincipal: Bool
   private let settings: AccessLogSettings
   private let signer: LogSigner?

@@ -16,10 +16,13 @@ public struct TokenExamination: Sendable {
 
   /// How long a call takes, in microseconds.
   public struct Latency: Sendable {
+    /// What was called.
     public let call: String
+    /// Of 100 calls 50 are faster.
     public let median: Double
     /// Of 100 calls 99 are faster.
     public let p99: Double
+    /// The slowest of all.
     public let slowest: Double
   }
 
