@@ -37,7 +37,10 @@ func content(_ folder: FilePath, _ name: String) async throws -> String {
   process.arguments = [file.path]
   process.standardOutput = output
   try process.run()
-  return String(decoding: await readingToEnd(of: output.fileHandleForReading).value, as: UTF8.self)
+  let text = String(decoding: await readingToEnd(of: output.fileHandleForReading).value, as: UTF8.self)
+  process.waitUntilExit()
+  #expect(process.terminationStatus == 0)
+  return text
 }
 
 /// All records of the folder and what the reader says of it.

@@ -28,15 +28,10 @@ import Testing
       #expect(names.contains { $0.hasSuffix(".jsonl.gz") } && names.contains { $0.hasSuffix(".jsonl") })
       #expect(try readAll(folder).records == before)
       #expect(try test.verify(folder).findings == [])
-      let packed = folder.appending(try #require(names.first { $0.hasSuffix(".gz") }))
-      let (process, output) = (Process(), Pipe())
-      process.executableURL = URL(filePath: "/bin/zcat")
-      process.arguments = [packed.string]
-      process.standardOutput = output
-      try process.run()
-      let text = String(decoding: await readingToEnd(of: output.fileHandleForReading).value, as: UTF8.self)
-      process.waitUntilExit()
-      #expect(process.terminationStatus == 0 && text.hasPrefix(#"{"timestamp":""#) && text.hasSuffix("}\n"))
+      let name = try #require(names.first { $0.hasSuffix(".gz") })
+      let packed = folder.appending(name)
+      let text = try await content(folder, name)
+      #expect(text.hasPrefix(#"{"timestamp":""#) && text.hasSuffix("}\n"))
       // A packed file that was cut is damage, not an end.
       try packed.put(packed.bytes.dropLast(9))
       #expect(try test.verify(folder).kinds.contains("unreadable"))
