@@ -127,6 +127,9 @@ private struct Walk {
   }
 
   private mutating func act(_ choice: Int) async throws -> String {
+    // Of a key whose every version was destroyed, a token shows nothing: it may be made anew.
+    let known = Set(try await manager.keyVersions().map(\.key))
+    for key in keys where !known.contains(key) { try await manager.createKey(key) }
     switch choice {
     case ..<20:
       try await encrypt()
