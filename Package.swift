@@ -55,6 +55,7 @@ let package = Package(
     .systemLibrary(name: "CP11Kit", pkgConfig: "p11-kit-1", providers: [.apt(["libp11-kit-dev"])]),
     .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    .systemLibrary(name: "CJemalloc", pkgConfig: "jemalloc", providers: [.apt(["libjemalloc-dev"])]),
     .systemLibrary(name: "CGFShare", pkgConfig: "libgfshare", providers: [.apt(["libgfshare-dev"])]),
 
     // What everything speaks
@@ -112,7 +113,7 @@ let package = Package(
       name: "StrongroomCommand",
       dependencies: [
         "Strongroom", "KMSCore", "DataAtRest", "Envelope", "AccessLog", "DurableFiles", "RewrapSources",
-        "RecoveryShares", "CLinux", system,
+        "RecoveryShares", "CJemalloc", system,
         .target(name: "PKCS11Provider", condition: onPKCS11),
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],

@@ -3,7 +3,7 @@
 #   Scripts/setup.sh build|demo|test
 set -euo pipefail
 
-packages=(git libgfshare-dev libp11-kit-dev libsqlite3-dev libssl-dev pkg-config zlib1g-dev)
+packages=(git libgfshare-dev libjemalloc-dev libp11-kit-dev libsqlite3-dev libssl-dev pkg-config zlib1g-dev)
 case "${1:-build}" in
   build) ;;
   demo) packages+=(softhsm2) ;;

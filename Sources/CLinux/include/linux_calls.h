@@ -8,9 +8,6 @@ extern const int linux_o_tmpfile;
 
 ssize_t linux_copy_file_range(int source, off_t *source_offset, int target, off_t *target_offset, size_t count);
 
-/* All threads allocate from one arena. */
-void linux_use_one_malloc_arena(void);
-
 /* memmem(3): 1 when `text` stands in `bytes`. */
 int linux_contains(const void *bytes, size_t size, const void *text, size_t text_size);
 

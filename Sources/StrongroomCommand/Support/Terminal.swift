@@ -1,4 +1,3 @@
-import CLinux
 import Glibc
 import KMSCore
 import SystemPackage
@@ -13,9 +12,6 @@ enum Terminal {
     var none = rlimit(rlim_cur: 0, rlim_max: 0)
     unsafe setrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &none)  // `none` outlives the call
     signal(SIGPIPE, SIG_IGN)
-    // Few threads, and a software token that allocates without end: its calls take a fifth longer from an arena of
-    // each thread's own.
-    linux_use_one_malloc_arena()
   }
 
   private static func mayColour(_ isTerminal: Bool) -> Bool {
