@@ -24,10 +24,8 @@ extension DataAtRestManager {
       let (found, isCached): (SealingKey, Bool)
       do {
         (found, isCached) = try await dataKeys.sealing.key(
-          for: share, limits: limits, isSpent: { $0.serves(context) && !$0.take(bytes: bytes) }
-        ) {
-          try await self.makeSealingKey(for: key, context: context, limits: limits, access: access)
-        }
+          for: share, limits: limits, isSpent: { $0.serves(context) && !$0.take(bytes: bytes) },
+          make: { try await self.makeSealingKey(for: key, context: context, limits: limits, access: access) })
       } catch let error as KMSError {
         event.provider = error.provider
         throw error
