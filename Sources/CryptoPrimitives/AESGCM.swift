@@ -182,3 +182,17 @@ extension [UInt8] {
     }
   }
 }
+
+extension OutputSpan<UInt8> {
+  /// Appends all of `bytes`; there must be room for them.
+  package mutating func append(copying bytes: [UInt8]) {
+    precondition(freeCapacity >= bytes.count, "the output is too small")
+    unsafe bytes.withUnsafeBufferPointer { source in  // for the call only
+      unsafe self.withUnsafeMutableBufferPointer { buffer, count in  // there is room, as was looked
+        guard let from = source.baseAddress, let base = buffer.baseAddress else { return }
+        unsafe (base + count).initialize(from: from, count: source.count)  // two buffers
+        count += source.count
+      }
+    }
+  }
+}

@@ -40,6 +40,30 @@ struct PublishedVectorTests {
     #expect(EnvelopeKind.detect(vector.message.bytes) == .field)
   }
 
+  @Test(arguments: Vectors.all.field)
+  func keysThatAreUsedAgainGiveTheSameFields(vector: Vectors.Field) throws {
+    let context = try context(vector.context)
+    let parsed = try EncryptMessage(parsing: vector.message.bytes, as: .field)
+    let cek = SecretBytes(copying: vector.cek.bytes.span)
+    let sealer = try FieldSealer(cek: cek, recipients: parsed.recipients)
+    let opener = try FieldOpener(cek: cek)
+    for _ in 1...2 {
+      #expect(
+        try sealer.seal(vector.plaintext.bytes.span, context: context, iv: vector.iv.bytes) == vector.message.bytes)
+      #expect(try opener.open(parsed, context: context) == vector.plaintext.bytes)
+    }
+    // Every length of the ciphertext's head.
+    for count in [0, 7, 8, 239, 240, 65_519, 65_520, 1_048_576] {
+      let plaintext = [UInt8](repeating: 7, count: count)
+      let sealed = try sealer.seal(plaintext.span, context: context)
+      let message = try EncryptMessage(parsing: sealed, as: .field)
+      #expect(message.encoded() == sealed)
+      #expect(try message.open(with: cek, context: context).unprotectedCopy() == plaintext)
+    }
+    let tooLong = [UInt8](repeating: 7, count: 1_048_577)
+    #expect(throws: KMSError(.limitExceeded, "")) { try sealer.seal(tooLong.span, context: context) }
+  }
+
   @Test func rewrappingIsReplacingTheRecipients() throws {
     let before = try EncryptMessage(parsing: Vectors.all.field[1].message.bytes, as: .field)
     let after = try EncryptMessage(parsing: Vectors.all.field[2].message.bytes, as: .field)

@@ -42,6 +42,45 @@ struct SettingValueTests {
   }
 
   @Test(
+    "the settings of the cache",
+    arguments: [
+      ("max-age", "999ms", "s, m, h or d"), ("max-age", "25h", "1s to 24h"), ("max-messages", "0", "1 to 4294967296"),
+      ("max-messages", "4294967297", "1 to 4294967296"), ("max-messages", "many", "a whole number"),
+      ("max-bytes", "0", "1B to 64GiB"), ("max-bytes", "65GiB", "1B to 64GiB"), ("max-bytes", "1GB", "KiB, MiB or GiB"),
+      ("max-entries", "0", "1 to 1000000"), ("max-entries", "1000001", "1 to 1000000"),
+      ("partition", "tenant", "key or context"),
+    ])
+  func cache(_ setting: String, _ value: String, _ allowed: String) async throws {
+    try await withFolder { folder in
+      let error = try await failure {
+        _ = try configuration(ConfigurationTests.memory + "cache:\n  \(setting): \(value)\n", in: folder)
+      }
+      #expect(error.code == .configurationInvalid)
+      #expect(error.message.hasPrefix("\(folder)/strongroom.yaml:5: cache.\(setting): "))
+      #expect(error.advice.contains(allowed))
+    }
+  }
+
+  @Test("without its section there is no cache; with it, what it does not say has its default")
+  func cacheDefaults() async throws {
+    try await withFolder { folder in
+      func limits(_ yaml: String, _ environment: [String: String] = [:]) throws -> CacheLimits? {
+        try configuration(ConfigurationTests.memory + yaml, in: folder, environment: environment).dataAtRest.cache
+      }
+      #expect(try limits("") == nil)
+      #expect(try limits("cache: { max-age: 0 }\n") == nil)
+      #expect(try limits("cache: { max-age: 5m, max-entries: 7 }\n", ["STRONGROOM_CACHE_MAX_AGE": "0s"]) == nil)
+      #expect(try limits("cache: { max-messages: 16777216 }\n") == CacheLimits())
+      #expect(try limits("", ["STRONGROOM_CACHE_MAX_AGE": "5m"]) == CacheLimits())
+      let limits = try limits(
+        "cache: { max-age: 90s, max-messages: 5, max-bytes: 6KiB, max-entries: 7, partition: context }\n")
+      #expect(
+        try limits
+          == CacheLimits(maxAge: .seconds(90), maxMessages: 5, maxBytes: 6144, maxEntries: 7, partition: .context))
+    }
+  }
+
+  @Test(
     "other settings",
     arguments: [
       ("provider: none", "there is no 'none' under 'providers'"),

@@ -16,6 +16,8 @@ public struct DataAtRestConfig: Sendable, Hashable {
   public let recoveryRecipients: [KeyName]
   /// Key versions that are older neither unwrap nor decrypt, whatever their state; nil forbids none.
   public let minUnwrapVersion: OldestVersion?
+  /// How long content keys of fields are used again; nil: each field has its own, and each is unwrapped anew.
+  public let cache: CacheLimits?
 
   /// What ``encryptionAlgorithm`` can be.
   public static let algorithms = ["AES-256-GCM"]
@@ -26,8 +28,9 @@ public struct DataAtRestConfig: Sendable, Hashable {
   public init(
     kmsEncryptionEnabled: Bool = true, kmsKeyID: String = "default", envelopeEncryptionEnabled: Bool = true,
     keyRotationInterval: Duration = .seconds(86_400), encryptionAlgorithm: String = "AES-256-GCM",
-    recoveryRecipients: [String] = [], minUnwrapVersion: String? = nil
+    recoveryRecipients: [String] = [], minUnwrapVersion: String? = nil, cache: CacheLimits? = nil
   ) throws {
+    self.cache = cache
     self.kmsEncryptionEnabled = kmsEncryptionEnabled
     self.kmsKeyID = try Self.name(kmsKeyID, setting: "kms-key-id")
     self.envelopeEncryptionEnabled = envelopeEncryptionEnabled

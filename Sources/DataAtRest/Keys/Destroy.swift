@@ -40,14 +40,14 @@ extension DataAtRestManager {
         let record = try await readCensus(content, principal: principal)
         try check(record, allowsDestroying: version)
         try await checkNotActivated(version, since: record)
+        try await checkCachesRanOut(of: version, before: record)
         taken.append("\(record.taken) by \(record.principal)")
       }
       why = "nothing under it in the census of \(taken.joined(separator: ", ")): \(reason)"
     }
     let provider = try providers.provider(version.provider, access: access, key: version.key, reason: why)
-    let destroyed = try await provider.setState(.destroyed, of: id)
-    directory.invalidate()
-    return destroyed
+    defer { directory.invalidate() }
+    return try await provider.setState(.destroyed, of: id)
   }
 
   private func check(_ record: CensusRecord, allowsDestroying version: KeyVersion) throws {

@@ -24,10 +24,15 @@ final class KeyDirectory: Sendable {
   private let providers: ProviderSet
   private let maxAge: Duration
   private let content = Mutex(Content())
+  /// What else must be forgotten then.
+  private let onInvalidate: @Sendable () -> Void
 
-  init(_ providers: ProviderSet, maxAge: Duration = .seconds(5)) {
+  init(
+    _ providers: ProviderSet, maxAge: Duration = .seconds(5), onInvalidate: @escaping @Sendable () -> Void = {}
+  ) {
     self.providers = providers
     self.maxAge = maxAge
+    self.onInvalidate = onInvalidate
   }
 
   /// The version that new data of `key` is wrapped under.
@@ -99,6 +104,7 @@ final class KeyDirectory: Sendable {
       content.loaded = nil
       content.generation += 1
     }
+    onInvalidate()
   }
 
   private func fresh<T>(_ read: (Content) -> T) -> T { content.withLock { read($0) } }

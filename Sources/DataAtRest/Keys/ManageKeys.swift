@@ -47,9 +47,8 @@ extension DataAtRestManager {
         ?? KMSError(.keyNotFound, "there is no key version \(id)", advice: "'strongroom key list' shows them.")
     }
     let provider = try providers.provider(version.provider, access: access, key: version.key, reason: reason)
-    let changed = try await provider.setState(state, of: id)
-    directory.invalidate()
-    return changed
+    defer { directory.invalidate() }  // also when it was changed and only the log took no outcome
+    return try await provider.setState(state, of: id)
   }
 
   /// Whether the key's current version is older than the rotation interval.

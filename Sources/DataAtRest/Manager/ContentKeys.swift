@@ -72,22 +72,32 @@ extension DataAtRestManager {
     event: inout AccessEvent
   ) async throws -> SecretBytes {
     let aad = EncryptMessage.recipientAAD(context)
+    return try await firstThatOpens(
+      message, allowCompromised: allowCompromised, access: access, event: &event
+    ) { recipient, version, provider in
+      let cek = try await provider.unwrap(recipient.wrapped, under: version.id, aad: aad)
+      let matches = constantTimeEqual(KeyThumbprint.of(cek).span, message.thumbprint.span)
+      guard matches else { throw Self.anotherKey(version) }
+      return cek
+    }
+  }
+
+  /// What `unwrap` makes of the first recipient that is ours and opens.
+  func firstThatOpens<Key: ~Copyable>(
+    _ message: EncryptMessage, allowCompromised: Bool, access: Access, event: inout AccessEvent,
+    _ unwrap: (Recipient, KeyVersion, AccessLoggedProvider) async throws -> Key
+  ) async throws -> Key {
     var failure: KMSError?
     for recipient in message.recipients {
       // What a recovery key wrapped opens with its copy only.
       guard let version = try await directory.version(recipient.kid, access: access), version.purpose != .recovery
       else { continue }
-      event.key = version.key
-      event.version = version.id
-      event.provider = version.provider
+      event.note(version)
       do {
         try Self.checkCompromised(version, allowed: allowCompromised)
         try checkMayUnwrap(version)
         let provider = try providers.provider(version.provider, access: access, key: version.key)
-        let cek = try await provider.unwrap(recipient.wrapped, under: version.id, aad: aad)
-        let matches = constantTimeEqual(KeyThumbprint.of(cek).span, message.thumbprint.span)
-        guard matches else { throw Self.anotherKey(version) }
-        return cek
+        return try await unwrap(recipient, version, provider)
       } catch let error as KMSError where error.code != .accessLogUnavailable {
         failure = failure ?? error
       }

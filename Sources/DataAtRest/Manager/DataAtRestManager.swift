@@ -15,6 +15,8 @@ public final class DataAtRestManager: Sendable {
   let reporter: any AccessReporter
   /// Folder of the access log, for the report; nil when the log goes elsewhere.
   let logFolder: FilePath?
+  /// Content keys that are kept, where the configuration says so.
+  let dataKeys: DataKeys
   let rotationMemory = RotationMemory()
   private let config: Mutex<DataAtRestConfig>
 
@@ -24,12 +26,22 @@ public final class DataAtRestManager: Sendable {
   ///   - reporter: the access log.
   ///   - logFolder: where ``generateTelemetryReport(since:)`` reads.
   /// - Throws: ``KMSError/Code/configurationInvalid``.
-  public init(
+  public convenience init(
     providers: [any KMSProvider], newKeysIn: String? = nil, configuration: DataAtRestConfig,
     reporter: any AccessReporter, logFolder: FilePath? = nil
   ) throws {
+    try self.init(
+      providers: providers, newKeysIn: newKeysIn, configuration: configuration, reporter: reporter,
+      logFolder: logFolder, dataKeys: DataKeys())
+  }
+
+  init(
+    providers: [any KMSProvider], newKeysIn: String? = nil, configuration: DataAtRestConfig,
+    reporter: any AccessReporter, logFolder: FilePath? = nil, dataKeys: DataKeys
+  ) throws {
     self.providers = try ProviderSet(providers, newKeysIn: newKeysIn, reporter: reporter)
-    directory = KeyDirectory(self.providers)
+    self.dataKeys = dataKeys
+    directory = KeyDirectory(self.providers) { dataKeys.forget() }
     self.reporter = reporter
     self.logFolder = logFolder
     config = Mutex(configuration)
@@ -50,8 +62,11 @@ public final class DataAtRestManager: Sendable {
     }
   }
 
-  /// Closes the providers, and seals the access log. Idempotent.
-  public func close() async { await providers.close(sealing: reporter) }
+  /// Forgets content keys, closes the providers, and seals the access log. Idempotent.
+  public func close() async {
+    dataKeys.forget()
+    await providers.close(sealing: reporter)
+  }
 
   /// The configuration, if it allows encryption at all.
   func enabledConfiguration() throws -> DataAtRestConfig {

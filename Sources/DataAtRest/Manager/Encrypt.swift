@@ -31,6 +31,10 @@ extension DataAtRestManager {
           .limitExceeded, "a field holds 1 MiB at most, this has \(plaintext.count) bytes",
           advice: "Encrypt it as a file.")
       }
+      if let limits = config.cache, plaintext.count <= limits.maxBytes {
+        return try await encryptCached(
+          plaintext, context: context, key: name, limits: limits, access: access, event: &event)
+      }
       let cek = SecretBytes.random(count: 32)
       let recipients = try await recipients(for: cek, key: name, context: context, access: access, event: &event)
       return try EncryptMessage.seal(
@@ -55,7 +59,12 @@ extension DataAtRestManager {
   ) async throws -> [UInt8] {
     let access = Access(principal: principal, context: context)
     return try await logged(.decrypt, access) { event in
-      _ = try enabledConfiguration()
+      let config = try enabledConfiguration()
+      if let limits = config.cache, EnvelopeKind.detect(message) == .field {
+        return try await decryptCached(
+          message, context: context, limits: limits, allowCompromised: allowCompromised, access: access,
+          event: &event)
+      }
       let plaintext = try await open(
         message, context: context, allowCompromised: allowCompromised, access: access, event: &event)
       return plaintext.unprotectedCopy()

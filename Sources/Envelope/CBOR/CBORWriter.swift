@@ -43,6 +43,23 @@ package struct CBORWriter {
   /// Bytes that are encoded already.
   package mutating func raw(_ encoded: [UInt8]) { bytes += encoded }
 
+  /// The head alone, into an output that has room for it (9 bytes).
+  package static func appendHead(_ major: Major, _ value: Int, to output: inout OutputSpan<UInt8>) {
+    let type = major.rawValue << 5
+    let (info, count): (UInt8, Int) =
+      switch value {
+      case ..<24: (UInt8(value), 0)
+      case ..<0x100: (24, 1)
+      case ..<0x1_0000: (25, 2)
+      case ..<0x1_0000_0000: (26, 4)
+      default: (27, 8)
+      }
+    output.append(type | info)
+    for shift in stride(from: 8 * (count - 1), through: 0, by: -8) {
+      output.append(UInt8(truncatingIfNeeded: value >> shift))
+    }
+  }
+
   private mutating func append(_ first: UInt8, _ value: Int, bytes count: Int) {
     bytes.append(first)
     for shift in stride(from: 8 * (count - 1), through: 0, by: -8) {

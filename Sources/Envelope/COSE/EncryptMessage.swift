@@ -37,18 +37,14 @@ public struct EncryptMessage: Sendable, Hashable {
   /// Encrypts under a fresh content key, which the caller has wrapped for `recipients`.
   ///
   /// - Parameters:
-  ///   - cek: 32 bytes, used for this message only.
+  ///   - cek: 32 bytes, used for this message only, or for as many as its owner keeps count of (``FieldSealer``).
   ///   - iv: 12 random bytes when nil; given in tests only.
   /// - Throws: ``KMSError/Code/limitExceeded``, ``KMSError/Code/invalidInput``.
   public static func seal(
     _ plaintext: Span<UInt8>, as content: Content, context: EncryptionContext, cek: borrowing SecretBytes,
     iv: [UInt8]? = nil, recipients: [Recipient]
   ) throws -> EncryptMessage {
-    guard plaintext.count <= content.largestPlaintext else {
-      throw KMSError(
-        .limitExceeded, "a message holds \(content.largestPlaintext) bytes at most, this has \(plaintext.count)",
-        advice: "Encrypt it as a file.")
-    }
+    guard plaintext.count <= content.largestPlaintext else { throw tooLong(plaintext.count, content) }
     try check(recipients)
     let thumbprint = KeyThumbprint.of(cek)
     let iv = iv ?? Randomness.bytes(AESGCM.ivSize)
@@ -62,11 +58,7 @@ public struct EncryptMessage: Sendable, Hashable {
   ///
   /// - Throws: ``KMSError/Code/doesNotOpen`` when key, context or content do not match.
   public func open(with cek: borrowing SecretBytes, context: EncryptionContext) throws -> SecretBytes {
-    guard constantTimeEqual(KeyThumbprint.of(cek).span, thumbprint.span) else {
-      throw KMSError(
-        .doesNotOpen, "the wrapped key is not the one that the envelope commits to",
-        advice: "The envelope was changed or put together from others; take a good copy.")
-    }
+    guard constantTimeEqual(KeyThumbprint.of(cek).span, thumbprint.span) else { throw Self.anotherKey() }
     let aad = Self.structure("Encrypt", protected: Self.protectedHeader(content, thumbprint), context)
     return try AESGCM(key: cek).open(ciphertext.span, iv: iv.span, aad: aad.span)
   }
@@ -114,6 +106,20 @@ public struct EncryptMessage: Sendable, Hashable {
   private static func protectedHeader(_ content: Content, _ thumbprint: [UInt8]) -> [UInt8] {
     let start: [UInt8] = content == .field ? [0xA2, 0x01, 0x03] : [0xA3, 0x01, 0x03, 0x03, 0x18, 0x65]
     return start + [0x04, 0x58, 0x20] + thumbprint
+  }
+
+  static func fieldHeader(_ thumbprint: [UInt8]) -> [UInt8] { protectedHeader(.field, thumbprint) }
+
+  static func anotherKey() -> KMSError {
+    KMSError(
+      .doesNotOpen, "the wrapped key is not the one that the envelope commits to",
+      advice: "The envelope was changed or put together from others; take a good copy.")
+  }
+
+  static func tooLong(_ count: Int, _ content: Content) -> KMSError {
+    KMSError(
+      .limitExceeded, "a message holds \(content.largestPlaintext) bytes at most, this has \(count)",
+      advice: "Encrypt it as a file.")
   }
 
   private static func check(_ recipients: [Recipient]) throws {
