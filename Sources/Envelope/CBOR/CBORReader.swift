@@ -5,8 +5,8 @@ package import KMSCore
 package struct CBORReader {
   package let bytes: [UInt8]
   package private(set) var offset: Int
-  /// Whether reading failed only because the bytes ended.
-  package private(set) var ranOut = false
+  /// How many bytes more it would take to read on, where reading failed only because they ended.
+  package private(set) var missing: Int?
   private let end: Int
 
   package init(_ bytes: [UInt8], from start: Int = 0, to end: Int? = nil) {
@@ -74,7 +74,7 @@ package struct CBORReader {
         "\(what) has \(count) bytes, allowed are \(lengths.lowerBound) to \(lengths.upperBound)", at: start)
     }
     guard count <= end - offset else {
-      ranOut = true
+      missing = count - (end - offset)
       throw malformed("\(what) is cut short", at: start)
     }
     defer { offset += count }
@@ -93,7 +93,7 @@ package struct CBORReader {
 
   private mutating func byte() throws -> UInt8 {
     guard offset < end else {
-      ranOut = true
+      missing = 1
       throw malformed("it is cut short")
     }
     defer { offset += 1 }

@@ -54,14 +54,15 @@ public struct FileHeader: Sendable, Hashable {
 
   /// Reads the header that `bytes` begin with.
   public init(startOf bytes: [UInt8]) throws {
-    try self.init(parsing: Array(bytes.prefix(try Self.size(ofPrefix: bytes) ?? bytes.count)))
+    let size = bytes.count + (try Self.missing(in: bytes))
+    try self.init(parsing: Array(bytes.prefix(size)))
   }
 
-  /// Length of the header that `bytes` begin with.
+  /// How many bytes more than these are surely of the header.
   ///
   /// - Parameter bytes: as much of the header as is there.
-  /// - Returns: nil when more of it is needed to tell.
-  static func size(ofPrefix bytes: [UInt8]) throws -> Int? {
+  /// - Returns: 0 when this is all of it; less when other bytes follow.
+  static func missing(in bytes: [UInt8]) throws -> Int {
     var reader = CBORReader(bytes)
     do {
       try reader.expect(.tag, tag, "tag 55799 (a file's header)")
@@ -70,10 +71,10 @@ public struct FileHeader: Sendable, Hashable {
       guard count <= largestSize - reader.offset else {
         throw reader.malformed("the header is longer than \(largestSize) bytes")
       }
-      return reader.offset + count
+      return reader.offset + count - bytes.count
     } catch let error as KMSError {
-      guard reader.ranOut, bytes.count < largestSize else { throw error }
-      return nil
+      guard let missing = reader.missing, missing <= largestSize - bytes.count else { throw error }
+      return missing
     }
   }
 

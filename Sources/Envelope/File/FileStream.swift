@@ -13,18 +13,17 @@ public enum FileStream {
     from source: FileDescriptor, after start: [UInt8] = []
   ) throws -> (FileHeader, [UInt8]) {
     var bytes = start
-    // A header is about 300 bytes and zeros; what it says of its length comes with its first part.
-    while true {
-      let size = try FileHeader.size(ofPrefix: bytes)
-      if let size, bytes.count == size { return (try FileHeader(parsing: bytes), bytes) }
-      let wanted = size.map { $0 - bytes.count } ?? 32
-      let more = try source.readFully(upTo: wanted)
+    // What a header says of its length comes piece by piece.
+    while case let missing = try FileHeader.missing(in: bytes), missing != 0 {
+      guard missing > 0 else { throw CBORReader(bytes).malformed("the header ends early", at: bytes.count + missing) }
+      let more = try source.readFully(upTo: missing)
       bytes += more
-      guard more.count == wanted else {
+      guard more.count == missing else {
         _ = try FileHeader(parsing: bytes)  // says where it ends and what is missing
         throw CBORReader(bytes).malformed("the header is cut short", at: bytes.count)
       }
     }
+    return (try FileHeader(parsing: bytes), bytes)
   }
 
   /// Encrypts everything up to the end of `source` and writes the body.
