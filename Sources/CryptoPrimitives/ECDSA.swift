@@ -5,12 +5,12 @@ package import KMSCore
 package enum ECDSA {
   /// Whether `signature` is the key's for `message`. False for a key that is none on P-256.
   package static func verifies(_ signature: [UInt8], of message: [UInt8], publicKey: [UInt8]) -> Bool {
-    guard let key = unsafe strongroom_p256_public_key(publicKey, publicKey.count) else {
+    guard let key = unsafe strongroom_p256_public_key(publicKey, publicKey.count) else {  // pointers for the call only
       OpenSSLFailure.clear()
       return false
     }
-    defer { unsafe EVP_PKEY_free(key) }
-    let result = unsafe strongroom_ecdsa_verify(key, message, message.count, signature, signature.count)
+    defer { unsafe EVP_PKEY_free(key) }  // ours, freed once
+    let result = unsafe strongroom_ecdsa_verify(key, message, message.count, signature, signature.count)  // live
     OpenSSLFailure.clear()
     return result == 1
   }
@@ -19,11 +19,11 @@ package enum ECDSA {
   package static func publicKey(point: [UInt8]) -> [UInt8]? {
     guard point.count == 65, point[0] == 4 else { return nil }
     let der = prefix + point
-    guard let key = unsafe strongroom_p256_public_key(der, der.count) else {
+    guard let key = unsafe strongroom_p256_public_key(der, der.count) else {  // pointers for the call only
       OpenSSLFailure.clear()
       return nil
     }
-    unsafe EVP_PKEY_free(key)
+    unsafe EVP_PKEY_free(key)  // ours, freed once
     return der
   }
 
@@ -53,39 +53,39 @@ package final class ECDSAKey: @unchecked Sendable {  // EVP_PKEY counts referenc
 
   /// A new one.
   package static func make() throws -> ECDSAKey {
-    guard let pkey = unsafe strongroom_p256_make() else { throw OpenSSLFailure.error("EVP_EC_gen") }
-    return unsafe ECDSAKey(takingOwnershipOf: pkey)
+    guard let pkey = unsafe strongroom_p256_make() else { throw OpenSSLFailure.error("EVP_EC_gen") }  // ours now
+    return unsafe ECDSAKey(takingOwnershipOf: pkey)  // made for this alone
   }
 
   /// From its PKCS#8 form (RFC 5958) in DER.
   package convenience init(pkcs8: borrowing SecretBytes) throws {
-    let pkey = unsafe pkcs8.withBytes { bytes in
+    let pkey = unsafe pkcs8.withBytes { bytes in  // pointers for the call only
       unsafe bytes.withUnsafeBufferPointer {  // for the call only
-        unsafe strongroom_p256_private_key($0.baseAddress, $0.count)
+        unsafe strongroom_p256_private_key($0.baseAddress, $0.count)  // pointers for the call only
       }
     }
-    guard let pkey = unsafe pkey else { throw OpenSSLFailure.error("d2i_AutoPrivateKey") }
-    unsafe self.init(takingOwnershipOf: pkey)
+    guard let pkey = unsafe pkey else { throw OpenSSLFailure.error("d2i_AutoPrivateKey") }  // only compared with nil
+    unsafe self.init(takingOwnershipOf: pkey)  // made for this alone
   }
 
-  @unsafe
-  private init(takingOwnershipOf pkey: OpaquePointer) { unsafe self.pkey = pkey }
+  @unsafe  // its pointers must be alive
+  private init(takingOwnershipOf pkey: OpaquePointer) { unsafe self.pkey = pkey }  // made for this alone
 
   deinit { unsafe EVP_PKEY_free(pkey) }  // wipes it
 
   /// SubjectPublicKeyInfo in DER.
   package var publicKey: [UInt8] {
     var der: UnsafeMutablePointer<UInt8>?
-    let size = unsafe i2d_PUBKEY(pkey, &der)
-    defer { unsafe OPENSSL_free_(der) }
-    return unsafe Array(UnsafeBufferPointer(start: der, count: max(0, Int(size))))
+    let size = unsafe i2d_PUBKEY(pkey, &der)  // pointers for the call only
+    defer { unsafe OPENSSL_free_(der) }  // ours, freed once
+    return unsafe Array(UnsafeBufferPointer(start: der, count: max(0, Int(size))))  // as long as the call before said
   }
 
   /// PKCS#8 in DER.
   package func pkcs8() throws -> SecretBytes {
     try SecretBytes(capacity: 256) { output throws(any Error) in
       let size = unsafe output.withUnsafeMutableBufferPointer { buffer, count in  // for the call only
-        let size = unsafe strongroom_p256_pkcs8(pkey, buffer.baseAddress, buffer.count)
+        let size = unsafe strongroom_p256_pkcs8(pkey, buffer.baseAddress, buffer.count)  // pointers for the call only
         count = max(0, Int(size))
         return size
       }
@@ -97,7 +97,7 @@ package final class ECDSAKey: @unchecked Sendable {  // EVP_PKEY counts referenc
   package func sign(_ message: [UInt8]) throws -> [UInt8] {
     var signature = [UInt8](repeating: 0, count: 80)
     var count = signature.count
-    guard unsafe strongroom_ecdsa_sign(pkey, message, message.count, &signature, &count) == 1 else {
+    guard unsafe strongroom_ecdsa_sign(pkey, message, message.count, &signature, &count) == 1 else {  // live pointers
       throw OpenSSLFailure.error("EVP_DigestSign")
     }
     return Array(signature.prefix(count))

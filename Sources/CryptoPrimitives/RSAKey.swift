@@ -22,54 +22,54 @@ package final class RSAKey: @unchecked Sendable {  // EVP_PKEY counts references
         advice: "Take it away, and put its public half there: openssl pkey -in PRIVATE.pem -pubout -out PUBLIC.pem")
     }
     let pkey = unsafe pem.withUnsafeBufferPointer {  // for the call only
-      unsafe strongroom_public_key($0.baseAddress, CInt($0.count))
+      unsafe strongroom_public_key($0.baseAddress, CInt($0.count))  // pointers for the call only
     }
-    guard let pkey = unsafe pkey else {
+    guard let pkey = unsafe pkey else {  // only compared with nil
       throw Self.refused(name, "it holds no public key in PEM", "PEM_read_bio_PUBKEY")
     }
-    try unsafe self.init(takingOwnershipOf: pkey, name: name)
+    try unsafe self.init(takingOwnershipOf: pkey, name: name)  // made for this alone
   }
 
   /// The private key in a PEM file's text.
   ///
   /// - Throws: ``KMSError/Code/accessDenied`` when the passphrase is missing or wrong, or it is no private key.
   package convenience init(privatePEM pem: borrowing SecretBytes, passphrase: SecretSource?, name: String) throws {
-    let pkey = try unsafe pem.withBytes { pem throws(any Error) -> OpaquePointer? in
+    let pkey = try unsafe pem.withBytes { pem throws(any Error) -> OpaquePointer? in  // pointers for the call only
       try unsafe pem.withUnsafeBufferPointer { pem throws(any Error) in  // for the call only
         guard let passphrase = try passphrase?.read() else {
-          return unsafe strongroom_private_key(pem.baseAddress, CInt(pem.count), nil, 0)
+          return unsafe strongroom_private_key(pem.baseAddress, CInt(pem.count), nil, 0)  // pointers for the call only
         }
-        return unsafe passphrase.withBytes { secret in
+        return unsafe passphrase.withBytes { secret in  // pointers for the call only
           unsafe secret.withUnsafeBufferPointer {  // for the call only
-            unsafe strongroom_private_key(pem.baseAddress, CInt(pem.count), $0.baseAddress, CInt($0.count))
+            unsafe strongroom_private_key(pem.baseAddress, CInt(pem.count), $0.baseAddress, CInt($0.count))  // live
           }
         }
       }
     }
-    guard let pkey = unsafe pkey else {
+    guard let pkey = unsafe pkey else {  // only compared with nil
       throw OpenSSLFailure.error(
         "PEM_read_bio_PrivateKey", code: .accessDenied,
         message: "\(name) does not give a private key: it holds none, or its passphrase is missing or wrong",
         advice: "Name a PEM file with a private key, and its passphrase's source if it has one.")
     }
-    try unsafe self.init(takingOwnershipOf: pkey, name: name)
+    try unsafe self.init(takingOwnershipOf: pkey, name: name)  // made for this alone
   }
 
-  @unsafe
+  @unsafe  // its pointers must be alive
   private init(takingOwnershipOf pkey: OpaquePointer, name: String) throws {
-    unsafe self.pkey = pkey
-    bits = Int(unsafe EVP_PKEY_get_bits(pkey))
+    unsafe self.pkey = pkey  // made for this alone
+    bits = Int(unsafe EVP_PKEY_get_bits(pkey))  // our key, alive as long as this
     var der: UnsafeMutablePointer<UInt8>?
-    let size = unsafe i2d_PUBKEY(pkey, &der)
-    fingerprint = unsafe SHA256.digest(UnsafeBufferPointer(start: der, count: max(0, Int(size))).span)
-    unsafe OPENSSL_free_(der)
-    guard unsafe EVP_PKEY_is_a(pkey, "RSA") == 1, size > 0 else {
+    let size = unsafe i2d_PUBKEY(pkey, &der)  // pointers for the call only
+    fingerprint = unsafe SHA256.digest(UnsafeBufferPointer(start: der, count: max(0, Int(size))).span)  // live pointers
+    unsafe OPENSSL_free_(der)  // ours, freed once
+    guard unsafe EVP_PKEY_is_a(pkey, "RSA") == 1, size > 0 else {  // our key, alive as long as this
       throw Self.refused(name, "it is no RSA key", "EVP_PKEY_is_a")
     }
     guard Self.sizes.contains(bits) else {
       throw Self.refused(name, "it has \(bits) bits", "EVP_PKEY_get_bits")
     }
-    guard unsafe strongroom_public_key_is_sound(pkey) == 1 else {
+    guard unsafe strongroom_public_key_is_sound(pkey) == 1 else {  // our key, alive as long as this
       throw Self.refused(name, "its numbers make no sound key", "EVP_PKEY_public_check")
     }
   }
@@ -104,23 +104,23 @@ package final class RSAKey: @unchecked Sendable {  // EVP_PKEY counts references
     let info = der(0x30, algorithm + der(0x03, [0] + key))
     let pkey = unsafe info.withUnsafeBufferPointer { bytes -> OpaquePointer? in  // for the call only
       var next = bytes.baseAddress
-      return unsafe d2i_PUBKEY(nil, &next, bytes.count)
+      return unsafe d2i_PUBKEY(nil, &next, bytes.count)  // pointers for the call only
     }
-    guard let pkey = unsafe pkey else { throw Self.refused(name, "its numbers make no key", "d2i_PUBKEY") }
-    try unsafe self.init(takingOwnershipOf: pkey, name: name)
+    guard let pkey = unsafe pkey else { throw Self.refused(name, "its numbers make no key", "d2i_PUBKEY") }  // nil?
+    try unsafe self.init(takingOwnershipOf: pkey, name: name)  // made for this alone
   }
 
   /// As long as the modulus; another one each time.
   ///
   /// - Parameter isSHA1: for a token that knows no other hash (COSE algorithm -40).
   package func encrypt(_ plaintext: Span<UInt8>, isSHA1: Bool = false) throws -> [UInt8] {
-    let context = unsafe strongroom_oaep(pkey, 1, isSHA1 ? 1 : 0)
-    guard let context = unsafe context else { throw OpenSSLFailure.error("EVP_PKEY_encrypt_init") }
-    defer { unsafe EVP_PKEY_CTX_free(context) }
+    let context = unsafe strongroom_oaep(pkey, 1, isSHA1 ? 1 : 0)  // our key, alive as long as this
+    guard let context = unsafe context else { throw OpenSSLFailure.error("EVP_PKEY_encrypt_init") }  // nil?
+    defer { unsafe EVP_PKEY_CTX_free(context) }  // ours, freed once
     var output = [UInt8](repeating: 0, count: (bits + 7) / 8)
     var count = output.count
     let done = unsafe plaintext.withUnsafeBufferPointer {  // for the call only
-      unsafe EVP_PKEY_encrypt(context, &output, &count, $0.baseAddress, $0.count)
+      unsafe EVP_PKEY_encrypt(context, &output, &count, $0.baseAddress, $0.count)  // pointers for the call only
     }
     guard done == 1, count == output.count else { throw OpenSSLFailure.error("EVP_PKEY_encrypt") }
     return output
@@ -128,13 +128,13 @@ package final class RSAKey: @unchecked Sendable {  // EVP_PKEY counts references
 
   /// - Throws: ``KMSError/Code/doesNotOpen``, whatever the reason.
   package func decrypt(_ ciphertext: [UInt8]) throws -> SecretBytes {
-    let context = unsafe strongroom_oaep(pkey, 0, 0)
-    guard let context = unsafe context else { throw OpenSSLFailure.error("EVP_PKEY_decrypt_init") }
-    defer { unsafe EVP_PKEY_CTX_free(context) }
+    let context = unsafe strongroom_oaep(pkey, 0, 0)  // our key, alive as long as this
+    guard let context = unsafe context else { throw OpenSSLFailure.error("EVP_PKEY_decrypt_init") }  // nil?
+    defer { unsafe EVP_PKEY_CTX_free(context) }  // ours, freed once
     return try SecretBytes(capacity: (bits + 7) / 8) { output throws(any Error) in
       let done = unsafe output.withUnsafeMutableBufferPointer { buffer, count in  // as long as the modulus
         count = buffer.count
-        return unsafe EVP_PKEY_decrypt(context, buffer.baseAddress, &count, ciphertext, ciphertext.count)
+        return unsafe EVP_PKEY_decrypt(context, buffer.baseAddress, &count, ciphertext, ciphertext.count)  // live
       }
       guard done == 1 else {
         OpenSSLFailure.clear()

@@ -17,7 +17,7 @@ package struct TreeHash: Sendable, Hashable {
 
   fileprivate mutating func finish(_ context: OpaquePointer) {
     let done = unsafe withUnsafeMutableBytes(of: &words) {  // 32 bytes, for the call only
-      unsafe EVP_DigestFinal_ex(context, $0.baseAddress?.assumingMemoryBound(to: UInt8.self), nil)
+      unsafe EVP_DigestFinal_ex(context, $0.baseAddress?.assumingMemoryBound(to: UInt8.self), nil)  // bytes are bytes
     }
     precondition(done == 1)
   }
@@ -36,13 +36,15 @@ package struct TreeHasher: ~Copyable, @unchecked Sendable {  // it alone has its
   private let context: OpaquePointer
 
   package init() {
-    guard let context = unsafe EVP_MD_CTX_new(), unsafe EVP_DigestInit_ex2(context, Ciphers.sha256, nil) == 1 else {
+    guard let context = unsafe EVP_MD_CTX_new(),  // ours from here on
+      unsafe EVP_DigestInit_ex2(context, Ciphers.sha256, nil) == 1  // a constant of the library
+    else {
       fatalError("out of memory")
     }
-    unsafe self.context = context
+    unsafe self.context = context  // made for this alone
   }
 
-  deinit { unsafe EVP_MD_CTX_free(context) }
+  deinit { unsafe EVP_MD_CTX_free(context) }  // ours, freed once
 
   /// SHA-256 of 0x00 and the record.
   package mutating func leaf(_ record: Span<UInt8>) -> TreeHash {
@@ -54,8 +56,8 @@ package struct TreeHasher: ~Copyable, @unchecked Sendable {  // it alone has its
   /// SHA-256 of 0x01 and both.
   package mutating func node(_ left: TreeHash, _ right: TreeHash) -> TreeHash {
     start(1)
-    unsafe left.feed(context)
-    unsafe right.feed(context)
+    unsafe left.feed(context)  // our context
+    unsafe right.feed(context)  // our context
     return finish()
   }
 
@@ -65,12 +67,12 @@ package struct TreeHasher: ~Copyable, @unchecked Sendable {  // it alone has its
   private mutating func start(_ prefix: UInt8) {
     var prefix = prefix
     unsafe _ = EVP_DigestInit_ex2(context, nil, nil)  // the same again
-    unsafe _ = EVP_DigestUpdate(context, &prefix, 1)
+    unsafe _ = EVP_DigestUpdate(context, &prefix, 1)  // pointers for the call only
   }
 
   private mutating func finish() -> TreeHash {
     var hash = TreeHash()
-    unsafe hash.finish(context)
+    unsafe hash.finish(context)  // our context
     return hash
   }
 }

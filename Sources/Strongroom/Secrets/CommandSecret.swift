@@ -51,29 +51,31 @@ private func start(
   _ program: String, _ words: [String], _ environment: [String: String], output: FileDescriptor,
   notInherited: FileDescriptor
 ) -> pid_t? {
-  var actions = unsafe posix_spawn_file_actions_t()
-  unsafe posix_spawn_file_actions_init(&actions)
-  defer { unsafe posix_spawn_file_actions_destroy(&actions) }
-  unsafe posix_spawn_file_actions_adddup2(&actions, output.rawValue, 1)
-  unsafe posix_spawn_file_actions_addclose(&actions, output.rawValue)
-  unsafe posix_spawn_file_actions_addclose(&actions, notInherited.rawValue)
+  var actions = unsafe posix_spawn_file_actions_t()  // a local value, for the call only
+  unsafe posix_spawn_file_actions_init(&actions)  // a local value, for the call only
+  defer { unsafe posix_spawn_file_actions_destroy(&actions) }  // ours, freed once
+  unsafe posix_spawn_file_actions_adddup2(&actions, output.rawValue, 1)  // a local value, for the call only
+  unsafe posix_spawn_file_actions_addclose(&actions, output.rawValue)  // a local value, for the call only
+  unsafe posix_spawn_file_actions_addclose(&actions, notInherited.rawValue)  // a local value, for the call only
   // This thread may have signals blocked that the program needs: SIGPIPE ends one that prints on.
   var attributes = posix_spawnattr_t()
   var none = sigset_t()
-  unsafe sigemptyset(&none)
-  unsafe posix_spawnattr_init(&attributes)
-  defer { unsafe posix_spawnattr_destroy(&attributes) }
-  unsafe posix_spawnattr_setsigmask(&attributes, &none)
-  unsafe sigaddset(&none, SIGPIPE)
-  unsafe posix_spawnattr_setsigdefault(&attributes, &none)
-  unsafe posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
+  unsafe sigemptyset(&none)  // a local value, for the call only
+  unsafe posix_spawnattr_init(&attributes)  // a local value, for the call only
+  defer { unsafe posix_spawnattr_destroy(&attributes) }  // ours, freed once
+  unsafe posix_spawnattr_setsigmask(&attributes, &none)  // a local value, for the call only
+  unsafe sigaddset(&none, SIGPIPE)  // a local value, for the call only
+  unsafe posix_spawnattr_setsigdefault(&attributes, &none)  // a local value, for the call only
+  unsafe posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))  // live pointers
   // Copies for the call, freed after it.
-  var arguments = unsafe words.map { unsafe strdup($0) } + [nil]
-  var variables = unsafe environment.map { unsafe strdup("\($0.key)=\($0.value)") } + [nil]
+  var arguments = unsafe words.map { unsafe strdup($0) } + [nil]  // freed below
+  var variables = unsafe environment.map { unsafe strdup("\($0.key)=\($0.value)") } + [nil]  // freed below
   defer {
     for i in unsafe arguments.indices { unsafe free(arguments[i]) }  // from strdup
     for i in unsafe variables.indices { unsafe free(variables[i]) }  // from strdup
   }
   var process = pid_t()
-  return unsafe posix_spawnp(&process, program, &actions, &attributes, &arguments, &variables) == 0 ? process : nil
+  // All of it is alive until the call returns.
+  let failure = unsafe posix_spawnp(&process, program, &actions, &attributes, &arguments, &variables)  // see above
+  return failure == 0 ? process : nil
 }

@@ -99,7 +99,7 @@ private func readStart(_ descriptor: FileDescriptor, count: Int) throws -> [UInt
   var bytes: [UInt8] = []
   while bytes.count < count {
     let got = unsafe try [UInt8](unsafeUninitializedCapacity: 65_536) { buffer, filled in  // read() fills it
-      filled = unsafe try descriptor.read(into: UnsafeMutableRawBufferPointer(buffer))
+      filled = unsafe try descriptor.read(into: UnsafeMutableRawBufferPointer(buffer))  // pointers for the call only
     }
     if got.isEmpty { break }
     bytes += got

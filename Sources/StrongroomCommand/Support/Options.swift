@@ -35,7 +35,7 @@ struct SuiteOptions: ParsableArguments {
   }
 
   static var unixUser: String {
-    guard let entry = unsafe getpwuid(getuid()) else { return "uid-\(getuid())" }
+    guard let entry = unsafe getpwuid(getuid()) else { return "uid-\(getuid())" }  // libc's own entry, read at once
     return unsafe String(cString: entry.pointee.pw_name)  // libc's own, read at once
   }
 }
