@@ -1,3 +1,4 @@
+import Envelope
 import Foundation
 import InMemoryProvider
 import Strongroom
@@ -39,6 +40,30 @@ struct ConcurrencyTests {
       let report = try await manager.generateTelemetryReport()
       #expect(report.damaged.count == 0)
       await manager.close()
+    }
+  }
+
+  @Test("another node rotates just before: encrypting and rewrapping take the newer version")
+  func rotatedElsewhere() async throws {
+    try await withFolder { folder in
+      func node() throws -> DataAtRestManager {
+        try DataAtRestManager.open(
+          configuration(
+            "providers: { p: { type: openssl, keystore: keys.p12, passphrase-source: \"env:P\" } }\n", in: folder,
+            environment: ["P": "correct horse battery"]))
+      }
+      let (one, other) = (try node(), try node())
+      try await one.createKey(try key)
+      let sealed = try await one.encrypt("a value")
+      try await one.rotate(try key, reason: "test")  // `one` knows this version, and will for seconds
+      _ = try await one.rewrap(sealed)
+      let newest = try await other.rotate(try key, reason: "test")
+      for message in [try #require(try await one.rewrap(sealed)), try await one.encrypt("a value")] {
+        #expect(try EncryptMessage(parsing: message, as: .field).recipients.map(\.kid) == [newest.id])
+        #expect(try await one.decryptString(message) == "a value")
+      }
+      await one.close()
+      await other.close()
     }
   }
 

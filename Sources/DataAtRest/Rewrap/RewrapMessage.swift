@@ -20,17 +20,26 @@ extension DataAtRestManager {
     return try new.map { try parsed.replacing(recipients: $0) }
   }
 
-  /// The recipients that a message should have, or nil when it has them.
+  /// The recipients that a message should have, or nil when it has them. Where a key was rotated since the directory
+  /// was read, they are planned anew.
   func newRecipients(
     of message: EncryptMessage, for goal: RewrapGoal, context: EncryptionContext, access: Access
   ) async throws -> [Recipient]? {
-    let plan = try await plan(message, goal, access: access)
-    guard !plan.targets.isEmpty else { return nil }
-    var wrapped: [KeyVersionID: WrappedKey] = [:]
-    for target in plan.targets {
-      wrapped[target.id] = try await rewrappedKey(of: message, for: target, context: context, access: access)
+    var plan = try await plan(message, goal, access: access)
+    while let newest = plan.newestTarget {
+      do {
+        var wrapped: [KeyVersionID: WrappedKey] = [:]
+        for target in plan.targets {
+          wrapped[target.id] = try await rewrappedKey(of: message, for: target, context: context, access: access)
+        }
+        return plan.recipients(wrapped)
+      } catch let error as KMSError where error.code == .keyStateForbids || error.code == .keyNotFound {
+        directory.invalidate()
+        plan = try await self.plan(message, goal, access: access)
+        guard plan.newestTarget.map({ newest < $0 }) ?? true else { throw error }  // so it ends
+      }
     }
-    return plan.recipients(wrapped)
+    return nil
   }
 
   /// The content key wrapped for `target`, through the first recipient that opens. Checked before it is used.

@@ -28,6 +28,9 @@ struct RewrapPlan {
   /// The versions that the content key is to be wrapped under. None: there is nothing to do.
   var targets: [KeyVersion] { steps.compactMap { if case .wrap(let version) = $0 { version } else { nil } } }
 
+  /// Nil: there is nothing to do.
+  var newestTarget: KeyVersionID? { targets.map(\.id).max() }
+
   /// - Parameter wrapped: the content key as wrapped under each of ``targets``.
   func recipients(_ wrapped: [KeyVersionID: WrappedKey]) -> [Recipient] {
     steps.compactMap { step in
