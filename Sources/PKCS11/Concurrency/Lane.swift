@@ -65,12 +65,21 @@ package final class Lane: SerialExecutor, @unchecked Sendable {  // `state` is l
 
   package func enqueue(_ job: consuming ExecutorJob) {
     let job = UnownedJob(job)
+    // From here on the task may be let go, and take the last reference along.
+    let held = unsafe hold()
+    defer { unsafe Self.letGo(held) }  // held above
     state.withLock { $0.waiting = job }
     if pace.isFast(weight), Seats.take() { return makeCallsHere() }
     let thread = ownThread ?? LaneThread()
     ownThread = thread
     thread.run(self)
   }
+
+  // Not inlined, or the pair would be removed as one that does nothing.
+  @inline(never)
+  private func hold() -> Unmanaged<Lane> { unsafe Unmanaged.passRetained(self) }  // released by `letGo`
+  @inline(never)
+  private static func letGo(_ lane: Unmanaged<Lane>) { unsafe lane.release() }  // retained by `hold`
 
   /// Ends the waiting when the deadline has passed.
   package func expire(_ now: Moment) {

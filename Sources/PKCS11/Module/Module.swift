@@ -10,9 +10,10 @@ package final class Module: @unchecked Sendable {  // the function list is const
   let functions: UnsafeMutablePointer<CK_FUNCTION_LIST>
   package let path: String
   private let process = getpid()
-  private let isEnded = Atomic(false)
-  /// How many are open. A module is never ended under them: SoftHSM crashes.
-  let sessions = Atomic(0)
+  /// How many sessions are open or being opened; far below zero once it is ended. A module is never ended under them:
+  /// SoftHSM crashes, and a call that comes late would take p11-kit's freed function list.
+  private let sessions = Atomic(0)
+  private static let ended = Int.min / 2
   /// p11-kit counts users, but lets go of its lock inside: a first user that comes while the last one goes would find
   /// the module ended, or unloaded. One lock a module: starting one may hang.
   private static let locks = Mutex<[String: StartAndEnd]>([:])
@@ -64,14 +65,24 @@ package final class Module: @unchecked Sendable {  // the function list is const
   /// Ends the use of the module, so that the next one starts it anew: unless a call hangs in it, or somebody else in
   /// this process uses it.
   package func end() {
-    guard isThisProcess, sessions.load(ordering: .relaxed) == 0, !isEnded.exchange(true, ordering: .relaxed) else {
-      return
-    }
+    guard isThisProcess,
+      sessions.compareExchange(expected: 0, desired: Self.ended, ordering: .sequentiallyConsistent).exchanged
+    else { return }
     startAndEnd.lock.withLock { _ in
       unsafe p11_kit_module_finalize(functions)
       unsafe p11_kit_module_release(functions)
     }
   }
+
+  /// Before a session is opened: from here on the module is not ended.
+  func beginSession() throws(CallFailure) {
+    guard sessions.add(1, ordering: .sequentiallyConsistent).oldValue >= 0 else {
+      throw CallFailure(function: "C_OpenSession", returned: ReturnValue(CKR_CRYPTOKI_NOT_INITIALIZED))
+    }
+  }
+
+  /// After it was closed, or was not opened.
+  func endSession() { sessions.subtract(1, ordering: .sequentiallyConsistent) }
 
   /// False in a forked child, which must not end what is the parent's.
   package var isThisProcess: Bool { getpid() == process }

@@ -17,21 +17,26 @@ package final class Session: @unchecked Sendable {  // handed from caller to cal
 
   /// Opens a read-write session: some tokens have no others.
   package init(module: Module, slot: UInt, profile: SessionKeyProfile = .full) throws(CallFailure) {
+    try module.beginSession()
     var handle: UInt = 0
-    try unsafe check(
-      module.functions.pointee.C_OpenSession(slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, nil, nil, &handle),
-      "C_OpenSession")
+    do throws(CallFailure) {
+      try unsafe check(
+        module.functions.pointee.C_OpenSession(slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, nil, nil, &handle),
+        "C_OpenSession")
+    } catch {
+      module.endSession()
+      throw error
+    }
     self.module = module
     self.handle = handle
     self.profile = profile
-    module.sessions.add(1, ordering: .relaxed)
   }
 
   /// Whoever held it last may be a thread that was stuck in a call.
   deinit {
     guard module.isThisProcess else { return }
     _ = functions.C_CloseSession(handle)
-    module.sessions.subtract(1, ordering: .relaxed)
+    module.endSession()
   }
 
   /// Logs the user in for all sessions of this process.
