@@ -20,12 +20,16 @@ final class PlainToken: @unchecked Sendable {  // a test uses it by one thread a
     let list = unsafe try #require(loaded)
     unsafe self.list = list
     functions = unsafe list.pointee
-    #expect(unsafe p11_kit_module_initialize(list) == CKR_OK)
+    // p11-kit would call it without, and SoftHSM then takes no locks: not even for others in the process.
+    var arguments = unsafe CK_C_INITIALIZE_ARGS()
+    unsafe arguments.flags = CKF_OS_LOCKING_OK
+    let started = unsafe functions.C_Initialize(&arguments)
+    try #require(started == CKR_OK)
     try open()
   }
 
   deinit {
-    unsafe p11_kit_module_finalize(list)
+    _ = functions.C_Finalize(nil)
     unsafe p11_kit_module_release(list)
   }
 
