@@ -151,7 +151,8 @@ let package = Package(
     tests(
       "PKCS11ProviderTests",
       [
-        "KMSCore", "PKCS11", "PKCS11Provider", "PKCS11SpyProbe", "PKCS11OpenCloseProbe", "PKCS11ProcessProbe",
+        "KMSCore", "KMSTesting", "PKCS11", "PKCS11Provider", "PKCS11SpyProbe", "PKCS11OpenCloseProbe",
+        "PKCS11ProcessProbe",
         "TestSupport",
       ]),
     tests("FaultyModuleTests", ["CP11Kit", "KMSCore", "PKCS11Provider", "TestSupport"]),

@@ -9,7 +9,7 @@ case "${1:-build}" in
   demo) packages+=(softhsm2) ;;
   test)
     packages+=(
-      softhsm2 chromium gcc libc6-dev libgfshare-bin libnss3 opensc opensc-pkcs11 openssl p11-kit prometheus python3
+      softhsm2 chromium gcc libc6-dev libgfshare-bin libnss3 libnss3-tools opensc opensc-pkcs11 openssl p11-kit prometheus python3
       python3-venv python3-pip sqlite3)
     ;;
   *) echo "usage: $0 build|demo|test" >&2; exit 2 ;;

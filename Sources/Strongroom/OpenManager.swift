@@ -61,7 +61,7 @@ extension ProviderSettings {
         return PKCS11Provider(
           PKCS11Configuration(
             name: name, tokens: uris, pin: pin, maxSessions: token.maxSessions, deadline: token.deadline,
-            wrapAlgorithms: token.wrapAlgorithms))
+            wrapAlgorithms: token.wrapAlgorithms, initArguments: token.initArguments))
       #else
         throw missing("PKCS11")
       #endif

@@ -38,11 +38,12 @@ package struct ReturnValue: Sendable, Hashable, CustomStringConvertible {
   /// SoftHSM's answer, among others, when another process destroys the key during the call.
   package var meansAnything: Bool { rawValue == CKR_GENERAL_ERROR }
 
-  /// From C_UnwrapKey or C_Decrypt: the input is not right. GENERAL_ERROR is SoftHSM's word for it.
+  /// From C_UnwrapKey or C_Decrypt: the input is not right. GENERAL_ERROR is SoftHSM's word for it, ARGUMENTS_BAD NSS's
+  /// for a number that is larger than the RSA modulus.
   var meansBadCiphertext: Bool {
     [
       CKR_GENERAL_ERROR, CKR_FUNCTION_FAILED, CKR_WRAPPED_KEY_INVALID, CKR_WRAPPED_KEY_LEN_RANGE,
-      CKR_ENCRYPTED_DATA_INVALID, CKR_ENCRYPTED_DATA_LEN_RANGE, CKR_DATA_INVALID,
+      CKR_ENCRYPTED_DATA_INVALID, CKR_ENCRYPTED_DATA_LEN_RANGE, CKR_DATA_INVALID, CKR_ARGUMENTS_BAD,
     ].contains(rawValue)
   }
 

@@ -17,11 +17,21 @@ package final class Module: @unchecked Sendable {  // the function list is const
   /// p11-kit counts users, but lets go of its lock inside: a first user that comes while the last one goes would find
   /// the module ended, or unloaded. One lock a module: starting one may hang.
   private static let locks = Mutex<[String: StartAndEnd]>([:])
-  private final class StartAndEnd: Sendable { let lock = Mutex(()) }
+  private final class StartAndEnd: Sendable { let lock = Mutex(OwnUse()) }
   private let startAndEnd: StartAndEnd
+  private let isOwn: Bool
 
+  /// Of a module that wants a text when it is started, which p11-kit does not pass on: we start and count it.
+  private struct OwnUse {
+    var count = 0
+    var arguments = ""
+    /// Not where somebody else in this process had started it: it is theirs to end.
+    var isStarted = false
+  }
+
+  /// - Parameter arguments: text for C_Initialize (pReserved), which NSS wants; nil for any other module.
   /// - Throws: ``KMSError/Code/configurationInvalid`` for a bare name, ``KMSError/Code/providerUnavailable``.
-  package init(path: String) throws {
+  package init(path: String, arguments: String? = nil) throws {
     guard path.contains("/") else {
       throw KMSError(
         .configurationInvalid, "the PKCS#11 module '\(path)' is not a path",
@@ -37,26 +47,59 @@ package final class Module: @unchecked Sendable {  // the function list is const
       locks[path] = lock
       return lock
     }
-    unsafe self.functions = try startAndEnd.lock.withLock { _ in unsafe try Self.start(path) }
+    unsafe self.functions = try startAndEnd.lock.withLock { use in
+      guard let arguments else { return unsafe try Self.start(path) }
+      return unsafe try Self.start(path, arguments, &use)
+    }
+    isOwn = arguments != nil
     self.path = path
   }
 
   private static func start(_ path: String) throws -> UnsafeMutablePointer<CK_FUNCTION_LIST> {
-    guard let functions = unsafe p11_kit_module_load(path, 0) else {
+    let functions = unsafe try load(path, flags: 0)
+    try unsafe check(p11_kit_module_initialize(functions), functions, path)
+    return unsafe functions
+  }
+
+  private static func start(
+    _ path: String, _ arguments: String, _ use: inout OwnUse
+  ) throws -> UnsafeMutablePointer<CK_FUNCTION_LIST> {
+    guard use.count == 0 || use.arguments == arguments else {
+      throw KMSError(
+        .configurationInvalid, "the PKCS#11 module \(path) is in use with other init-args",
+        advice: "A module is started once a process: give all providers that use it the same init-args.")
+    }
+    let functions = unsafe try load(path, flags: CInt(P11_KIT_MODULE_UNMANAGED))
+    if use.count == 0 {
+      let returned = unsafe strongroom_initialize(functions, arguments)
+      use.isStarted = returned == CKR_OK
+      if returned != CKR_CRYPTOKI_ALREADY_INITIALIZED { try unsafe check(returned, functions, path) }
+    }
+    use.arguments = arguments
+    use.count += 1
+    return unsafe functions
+  }
+
+  private static func load(_ path: String, flags: CInt) throws -> UnsafeMutablePointer<CK_FUNCTION_LIST> {
+    guard let functions = unsafe p11_kit_module_load(path, flags) else {
       let reason = unsafe p11_kit_message().map { unsafe String(cString: $0) } ?? "unknown"
       throw KMSError(
         .providerUnavailable, "\(path) cannot be loaded as a PKCS#11 module", advice: "Is it one for this machine?",
         cause: "p11_kit_module_load: \(reason)")
     }
-    let returned = unsafe p11_kit_module_initialize(functions)
+    return unsafe functions
+  }
+
+  private static func check(
+    _ returned: UInt, _ functions: UnsafeMutablePointer<CK_FUNCTION_LIST>, _ path: String
+  ) throws {
     guard returned == CKR_OK else {
       unsafe p11_kit_module_release(functions)
       throw KMSError(
         .providerUnavailable, "the PKCS#11 module \(path) does not start",
-        advice: "Check its own configuration (for SoftHSM: SOFTHSM2_CONF and the token folder).",
+        advice: "Check its own configuration (SoftHSM: SOFTHSM2_CONF and the token folder; NSS: init-args).",
         cause: "C_Initialize: \(ReturnValue(returned))")
     }
-    return unsafe functions
   }
 
   /// A call that hangs keeps its session, and so the module.
@@ -68,8 +111,13 @@ package final class Module: @unchecked Sendable {  // the function list is const
     guard isThisProcess,
       sessions.compareExchange(expected: 0, desired: Self.ended, ordering: .sequentiallyConsistent).exchanged
     else { return }
-    startAndEnd.lock.withLock { _ in
-      unsafe p11_kit_module_finalize(functions)
+    startAndEnd.lock.withLock { use in
+      if isOwn {
+        use.count -= 1
+        if use.count == 0, use.isStarted { _ = unsafe functions.pointee.C_Finalize(nil) }
+      } else {
+        unsafe p11_kit_module_finalize(functions)
+      }
       unsafe p11_kit_module_release(functions)
     }
   }

@@ -4,6 +4,8 @@ internal import CP11Kit
 /// all tokens: these are tried in order, and the first that works is kept.
 package struct SessionKeyProfile: Sendable {
   package let name: String
+  /// Whether the token takes data objects (CKO_DATA), which records of the suite are otherwise.
+  package var keepsData = true
   /// For C_CreateObject with a value.
   let made: Template
   /// For C_UnwrapKey of a key that is then read.

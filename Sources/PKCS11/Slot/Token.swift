@@ -10,6 +10,8 @@ package struct Token: Sendable {
   /// writes it anew: killed in between, the key is lost; and another process that reads it then is refused. What is
   /// copied there is written once, and whole.
   package let overwritesObjects: Bool
+  /// Whether it says of a secret key that it was made there. NSS says of every one that it was not (CKA_LOCAL).
+  package let tellsLocal: Bool
   package let slot: UInt
   /// What its abilities depend on.
   package var identity: String { "\(manufacturer) \(model) \(serial) \(firmware)" }
@@ -70,6 +72,7 @@ package struct Token: Sendable {
     manufacturer = unsafe withUnsafeBytes(of: info.manufacturerID) { unsafe Self.text($0) }
     model = unsafe withUnsafeBytes(of: info.model) { unsafe Self.text($0) }
     overwritesObjects = manufacturer.hasPrefix("SoftHSM")
+    tellsLocal = manufacturer != "Mozilla Foundation"
     firmware = "\(info.firmwareVersion.major).\(info.firmwareVersion.minor)"
     self.slot = slot
     flags = info.flags

@@ -33,7 +33,7 @@ extension PKCS11Provider: KeyAdopting {
           }
         }
         try session.removeRecords(of: request.id)
-        let record = try session.create(AdoptionRecord(request).template)
+        let record = try session.create(AdoptionRecord(request).record)
         guard let entry = try KeyIndex(reading: session, provider: name).entries[request.id] else {
           try session.destroy(record)
           return .failure(Adoption.doesNotWork(request))
@@ -96,7 +96,7 @@ extension Session {
     for handle in try find(KeyTemplates.allSecretKeys) {
       let key = try ForeignKey(handle, in: self)
       ids[key.id, default: 0] += 1
-      if !ours.contains(handle) { keys.append(key) }
+      if !ours.contains(handle), !TokenRecord.isRecord(keyLabel: key.label) { keys.append(key) }
     }
     return (keys, ids)
   }

@@ -14,7 +14,7 @@ extension Session {
     // What active and deactivated look like; a recovery key that is not active has no flag left to tell its purpose.
     let needsRecord = state == .suspended || state == .compromised || (version.purpose == .recovery && !state.wraps)
     let restricts = state.strictness > version.state.strictness
-    let old = try find(StateRecord.named(version.id))
+    let old = try records(StateRecord.kind, of: version.id).map(\.handle)
     if restricts {
       let made = try create(version, state, isEnforced: true)
       for record in old { try destroyIfThere(record) }
@@ -33,12 +33,12 @@ extension Session {
     _ version: KeyVersion, _ state: KeyState, isEnforced: Bool
   ) throws(CallFailure) -> UInt {
     try create(
-      StateRecord(id: version.id, state: state, purpose: version.purpose, isEnforcedByToken: isEnforced).template)
+      StateRecord(id: version.id, state: state, purpose: version.purpose, isEnforcedByToken: isEnforced).record)
   }
 
   func removeRecords(of id: KeyVersionID) throws(CallFailure) {
-    for template in [StateRecord.named(id), AdoptionRecord.named(id)] {
-      for handle in try find(template) { try destroyIfThere(handle) }
+    for kind in [StateRecord.kind, AdoptionRecord.kind] {
+      for (handle, _) in try records(kind, of: id) { try destroyIfThere(handle) }
     }
   }
 

@@ -28,10 +28,9 @@ struct KeyIndex: Sendable {
   /// - Throws: a failure that means a stale handle when another process changes the keys meanwhile: read again.
   init(reading session: Session, provider: String) throws(CallFailure) {
     var records: [KeyVersionID: StateRecord] = [:]
-    for handle in try session.find(StateRecord.all) {
-      // A record that is gone is that of a change which is complete: the flags, read below, say what it said.
-      guard let values = try session.attributesIfThere(of: handle, [.label, .value]) else { continue }
-      guard let record = StateRecord(label: values[0], value: values[1]) else { continue }
+    // A record that is gone is that of a change which is complete: the flags, read below, say what it said.
+    for (_, found) in try session.records(StateRecord.kind) {
+      guard let record = StateRecord(found) else { continue }
       // Two records of one version: a change was cut off between them. The stricter one holds.
       if let other = records[record.id], other.state.strictness >= record.state.strictness { continue }
       records[record.id] = record

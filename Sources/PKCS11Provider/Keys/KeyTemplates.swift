@@ -116,7 +116,7 @@ enum KeyTemplates {
 
   /// Compares what the token says it made with what was asked for. It proves the attributes, not the token.
   static func check(
-    _ values: [[UInt8]?], _ request: NewKeyVersion, _ algorithm: WrapAlgorithm, isImport: Bool
+    _ values: [[UInt8]?], _ request: NewKeyVersion, _ algorithm: WrapAlgorithm, isImport: Bool, of token: Token
   ) throws(KMSError) {
     let isPair = algorithm != .a256KW && algorithm != .a256GCM
     var flags = KeyIndex.Flags(request.purpose, .active, algorithm)
@@ -129,6 +129,7 @@ enum KeyTemplates {
     var wanted: [(name: String, bytes: [UInt8])] = expected.map { ($0.name, [$0.value ? 1 : 0]) }
     wanted.append(("CKA_ID", request.id.bytes))
     for ((name, value), read) in zip(wanted, values) where read != value {
+      if name == "CKA_LOCAL", !token.tellsLocal { continue }
       // A private key has no such use at all.
       if isPair, read == nil, ["CKA_WRAP", "CKA_ENCRYPT"].contains(name) { continue }
       throw KMSError(
@@ -156,7 +157,7 @@ extension PKCS11Provider {
         let all = try session.find(Template([(.token, .flag(true))])).count
         let keys = try KeyIndex(reading: session, provider: "").entries.values
         let others = keys.filter { $0.algorithm != .a256KW }  // with a record each, and perhaps a public key
-        return all - keys.count - others.map(\.all.count).reduce(0, +) - (try session.find(StateRecord.all).count)
+        return all - keys.count - others.map(\.all.count).reduce(0, +) - (try session.records(StateRecord.kind).count)
       }
     }
   }

@@ -43,7 +43,7 @@ extension PKCS11Provider: KeyImporting {
         // Before the key: alone, a record says nothing. Without one, a key of another id than the suite's is none of
         // ours, and one with the suite's is for AES Key Wrap.
         if !request.id.isUUIDv7 || algorithm != .a256KW {
-          _ = try session.create(AdoptionRecord(request, algorithm).template)
+          _ = try session.create(AdoptionRecord(request, algorithm).record)
         }
         let keys: [UInt]
         do throws(CallFailure) { keys = try body(session, token, algorithm) } catch {
@@ -57,7 +57,7 @@ extension PKCS11Provider: KeyImporting {
           throw error
         }
         do throws(KMSError) {
-          try KeyTemplates.check(values, request, algorithm, isImport: isImport)
+          try KeyTemplates.check(values, request, algorithm, isImport: isImport, of: token)
           return .success(())
         } catch {
           var isGone = true

@@ -49,8 +49,8 @@ final class Opener: Sendable {
   private func open(_ uri: PKCS11URI, using module: Module?) async throws -> Connection {
     try hung.check()
     let lane = makeLane()
-    let (module, token) = try await run(lane) {
-      let module = try module ?? Module(path: uri.modulePath)
+    let (module, token) = try await run(lane) { [configuration] in
+      let module = try module ?? Module(path: uri.modulePath, arguments: configuration.initArguments)
       let token = try Token.find(label: uri.tokenLabel, serial: uri.serial, in: module)
       try token.checkPINMayBeTried()
       return (module, token)

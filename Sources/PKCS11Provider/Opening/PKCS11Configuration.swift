@@ -16,6 +16,8 @@ public struct PKCS11Configuration: Sendable {
   public let reopenInterval: Duration
   /// How new keys may wrap, the best first. ``WrapAlgorithm/rsaOAEPSHA1`` only when it is named here.
   public let wrapAlgorithms: [WrapAlgorithm]
+  /// A text for the module's start (C_Initialize, pReserved), which NSS wants; nil for any other.
+  public let initArguments: String?
 
   /// What is tried when nothing else is said.
   public static let defaultWrapAlgorithms: [WrapAlgorithm] = [.a256KW, .a256GCM, .rsaOAEP256]
@@ -28,10 +30,11 @@ public struct PKCS11Configuration: Sendable {
   ///   - deadline: of each call, 10 seconds unless given.
   ///   - reopenInterval: 30 seconds unless given; up to a tenth is added by chance.
   ///   - wrapAlgorithms: one at least.
+  ///   - initArguments: for NSS: where its database is.
   public init(
     name: String, tokens: [PKCS11URI], pin: SecretSource, maxSessions: Int = 8, deadline: Duration = .seconds(10),
     reopenInterval: Duration = .seconds(30),
-    wrapAlgorithms: [WrapAlgorithm] = PKCS11Configuration.defaultWrapAlgorithms
+    wrapAlgorithms: [WrapAlgorithm] = PKCS11Configuration.defaultWrapAlgorithms, initArguments: String? = nil
   ) {
     self.name = name
     self.tokens = tokens
@@ -40,6 +43,7 @@ public struct PKCS11Configuration: Sendable {
     self.deadline = deadline
     self.reopenInterval = reopenInterval
     self.wrapAlgorithms = wrapAlgorithms
+    self.initArguments = initArguments
   }
 
   /// With one token, and the defaults.

@@ -41,6 +41,7 @@ package struct WrapAbilities: Sendable {
 
   /// - Parameter isComplete: tries all of the order, not only up to the first that works.
   package init(of session: Session, order: [WrapAlgorithm], isComplete: Bool = false) {
+    defer { sessionKeys.keepsData = session.triesData() }
     for algorithm in order {
       let refusal = tryOut(algorithm, on: session)
       attempts.append(Attempt(algorithm: algorithm, refusal: refusal))

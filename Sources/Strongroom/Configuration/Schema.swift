@@ -10,6 +10,7 @@ enum Schema {
     ("providers.*.pin-source", .value),
     ("providers.*.max-sessions", .value),
     ("providers.*.deadline", .value),
+    ("providers.*.init-args", .value),
     ("providers.*.wrap-algorithms", .list),
     ("providers.*.keystore", .value),
     ("providers.*.passphrase-source", .value),

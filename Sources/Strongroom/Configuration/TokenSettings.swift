@@ -12,6 +12,8 @@ public struct TokenSettings: Sendable {
   public let deadline: Duration
   /// How new keys may wrap, the best first.
   public let wrapAlgorithms: [WrapAlgorithm]
+  /// A text for the module's start, which NSS wants.
+  public let initArguments: String?
 
   private static let algorithms: [(name: String, algorithm: WrapAlgorithm)] = [
     ("A256KW", .a256KW), ("A256GCM", .a256GCM), ("RSA-OAEP-256", .rsaOAEP256), ("RSA-OAEP-SHA1", .rsaOAEPSHA1),
@@ -41,6 +43,7 @@ public struct TokenSettings: Sendable {
     guard (.seconds(1) ... .seconds(3600)).contains(deadline) else {
       throw KMSError(.configurationInvalid, "\(path("deadline")) is out of bounds", advice: "Allowed is 1s to 1h.")
     }
+    initArguments = try settings.text(path("init-args"))
     wrapAlgorithms = try (settings.list(path("wrap-algorithms")) ?? Self.usual).map { name in
       guard let known = Self.algorithms.first(where: { $0.name == name }) else {
         throw KMSError(

@@ -22,6 +22,8 @@ struct Doctor: AsyncParsableCommand {
   @OptionGroup var format: JSONOption
   @Option(help: "Examine a token behind this PKCS#11 module instead.")
   var module: String?
+  @Option(help: "With --module: a text that it is started with; NSS wants one.")
+  var initArgs: String?
   @Option(help: "With --module: the token's label; needed when there are several.")
   var token: String?
   @Option(help: "With --module: where the PIN is, such as file:pin, env:PIN or prompt:.")
@@ -64,7 +66,7 @@ struct Doctor: AsyncParsableCommand {
 
   private func examine(_ module: String) async throws {
     #if PKCS11
-      let report = try await TokenReport(module: module, token: token, pinSource: pinSource)
+      let report = try await TokenReport(module: module, initArguments: initArgs, token: token, pinSource: pinSource)
       report.print(asJSON: format.json)
       if !report.isUsable { throw ExitCode(ExitStatus(.notSupported).rawValue) }
     #else

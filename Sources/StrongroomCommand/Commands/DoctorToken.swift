@@ -10,9 +10,10 @@
     var isUsable: Bool { examination.isUsable }
 
     /// - Throws: ``KMSError`` when the token cannot be opened.
-    init(module: String, token: String?, pinSource: String) async throws {
+    init(module: String, initArguments: String?, token: String?, pinSource: String) async throws {
       let pin = try SecretSource(parsing: pinSource, folder: "", environment: ProcessEnvironment.all)
-      examination = try await TokenExamination.run(module: module, token: token, pin: pin)
+      examination = try await TokenExamination.run(
+        module: module, initArguments: initArguments, token: token, pin: pin)
     }
 
     func print(asJSON: Bool) {
