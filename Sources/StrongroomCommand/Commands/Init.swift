@@ -25,6 +25,9 @@ struct Init: AsyncParsableCommand {
   @Option(name: .long, help: "PKCS#11 module (a path); with it, keys are kept in a token.", completion: .file())
   var module: String?
 
+  @Option(name: .long, help: "A text that the module is started with; NSS wants one.")
+  var initArgs: String?
+
   @Option(name: .long, help: "The token's label.")
   var token: String?
 
@@ -36,6 +39,10 @@ struct Init: AsyncParsableCommand {
 
   func validate() throws {
     guard (module == nil) == (token == nil) else { throw ValidationError("--module and --token go together.") }
+    guard initArgs == nil || module != nil else { throw ValidationError("--init-args needs --module.") }
+    guard initArgs?.contains(where: { $0 == "\"" || $0 == "\\" || $0.isNewline }) != true else {
+      throw ValidationError("--init-args may not have '\"', '\\' or line breaks.")
+    }
   }
 
   func run() async throws {
@@ -81,7 +88,7 @@ struct Init: AsyncParsableCommand {
           hsm:
             type: pkcs11
             uri: "pkcs11:token=\(percentEncoded(token))?module-path=\(module)"
-            pin-source: "\(pinSource)"
+            pin-source: "\(pinSource)"\(initArgs.map { "\n    init-args: \"\($0)\"" } ?? "")
         """
       } else {
         """
