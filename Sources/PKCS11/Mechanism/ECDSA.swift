@@ -12,8 +12,9 @@ extension Session {
     publicKey: Template, privateKey: Template
   ) throws(CallFailure) -> (publicKey: UInt, privateKey: UInt) {
     var pair: (publicKey: UInt, privateKey: UInt) = (0, 0)
-    var mechanism = unsafe CK_MECHANISM(mechanism: CKM_EC_KEY_PAIR_GEN, pParameter: nil, ulParameterLen: 0)
-    try unsafe check(
+    var mechanism = unsafe CK_MECHANISM(  // for the call only
+      mechanism: CKM_EC_KEY_PAIR_GEN, pParameter: nil, ulParameterLen: 0)
+    try unsafe check(  // for the call only
       functions.C_GenerateKeyPair(
         handle, &mechanism, publicKey.attributes.baseAddress, publicKey.count, privateKey.attributes.baseAddress,
         privateKey.count, &pair.publicKey, &pair.privateKey),
@@ -26,9 +27,10 @@ extension Session {
     var (digest, signature) = (digest, [UInt8](repeating: 0, count: 256))
     var count = UInt(signature.count)
     try sound { () throws(CallFailure) in
-      var mechanism = unsafe CK_MECHANISM(mechanism: CKM_ECDSA, pParameter: nil, ulParameterLen: 0)
-      try unsafe check(functions.C_SignInit(handle, &mechanism, key), "C_SignInit")
-      try unsafe check(functions.C_Sign(handle, &digest, UInt(digest.count), &signature, &count), "C_Sign")
+      var mechanism = unsafe CK_MECHANISM(mechanism: CKM_ECDSA, pParameter: nil, ulParameterLen: 0)  // no parameter
+      try unsafe check(functions.C_SignInit(handle, &mechanism, key), "C_SignInit")  // for the call only
+      try unsafe check(  // for the call only
+        functions.C_Sign(handle, &digest, UInt(digest.count), &signature, &count), "C_Sign")
     }
     return Array(signature.prefix(Int(count)))
   }

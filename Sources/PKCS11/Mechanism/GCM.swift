@@ -25,7 +25,7 @@ package enum GCMIVBehaviour: String, Sendable, CaseIterable {
 extension Session {
   package func random(_ count: Int) throws(CallFailure) -> [UInt8] {
     var bytes = [UInt8](repeating: 0, count: count)
-    try unsafe check(functions.C_GenerateRandom(handle, &bytes, UInt(count)), "C_GenerateRandom")
+    try unsafe check(functions.C_GenerateRandom(handle, &bytes, UInt(count)), "C_GenerateRandom")  // for the call only
     return bytes
   }
 
@@ -60,11 +60,11 @@ extension Session {
     var output = [UInt8](repeating: 0, count: plaintext.count + 64)
     var count = UInt(output.count)
     try sound { () throws(CallFailure) in
-      try unsafe withMechanism(&iv, aad) { mechanism throws(CallFailure) in
-        try unsafe check(functions.C_EncryptInit(handle, mechanism, key), "C_EncryptInit")
+      try unsafe withMechanism(&iv, aad) { mechanism throws(CallFailure) in  // for the call only
+        try unsafe check(functions.C_EncryptInit(handle, mechanism, key), "C_EncryptInit")  // for the call only
         // Within, as a token may write the IV late. Cryptoki does not write to the input.
-        let returned = unsafe plaintext.withUnsafeBufferPointer {
-          unsafe functions.C_Encrypt(
+        let returned = unsafe plaintext.withUnsafeBufferPointer {  // for the call only
+          unsafe functions.C_Encrypt(  // for the call only
             handle, UnsafeMutablePointer(mutating: $0.baseAddress), UInt($0.count), &output, &count)
         }
         try check(returned, "C_Encrypt")
@@ -79,8 +79,8 @@ extension Session {
   ) throws(CallFailure) -> SecretBytes {
     var iv = iv
     return try sound { () throws(CallFailure) in
-      try unsafe withMechanism(&iv, aad) { mechanism throws(CallFailure) in
-        try unsafe check(functions.C_DecryptInit(handle, mechanism, key), "C_DecryptInit")
+      try unsafe withMechanism(&iv, aad) { mechanism throws(CallFailure) in  // for the call only
+        try unsafe check(functions.C_DecryptInit(handle, mechanism, key), "C_DecryptInit")  // for the call only
       }
       return try decryptStarted(ciphertext)
     }
@@ -93,8 +93,8 @@ extension Session {
     try SecretBytes(capacity: ciphertext.count + 64) { output throws(CallFailure) in
       try unsafe output.withUnsafeMutableBufferPointer { buffer, written throws(CallFailure) in  // for the call
         var count = UInt(buffer.count)
-        let returned = unsafe ciphertext.withUnsafeBufferPointer {
-          unsafe functions.C_Decrypt(
+        let returned = unsafe ciphertext.withUnsafeBufferPointer {  // for the call only
+          unsafe functions.C_Decrypt(  // for the call only
             handle, UnsafeMutablePointer(mutating: $0.baseAddress), UInt($0.count), buffer.baseAddress, &count)
         }
         try check(returned, "C_Decrypt")
@@ -103,21 +103,21 @@ extension Session {
     }
   }
 
-  @unsafe
+  @unsafe  // gives out pointers
   private func withMechanism(
     _ iv: inout [UInt8], _ aad: [UInt8], _ body: (UnsafeMutablePointer<CK_MECHANISM>) throws(CallFailure) -> Void
   ) throws(CallFailure) {
     var aad = aad
     try unsafe iv.withUnsafeMutableBufferPointer { iv throws(CallFailure) in  // all for the call only
-      try unsafe aad.withUnsafeMutableBufferPointer { aad throws(CallFailure) in
-        var parameters = unsafe CK_GCM_PARAMS(
+      try unsafe aad.withUnsafeMutableBufferPointer { aad throws(CallFailure) in  // for the call only
+        var parameters = unsafe CK_GCM_PARAMS(  // points to what outlives the call
           pIv: iv.baseAddress, ulIvLen: UInt(iv.count), ulIvBits: UInt(iv.count * 8), pAAD: aad.baseAddress,
           ulAADLen: UInt(aad.count), ulTagBits: 128)
-        try unsafe withUnsafeMutablePointer(to: &parameters) { parameters throws(CallFailure) in
-          var mechanism = unsafe CK_MECHANISM(
+        try unsafe withUnsafeMutablePointer(to: &parameters) { parameters throws(CallFailure) in  // for the call only
+          var mechanism = unsafe CK_MECHANISM(  // points to what outlives the call
             mechanism: CKM_AES_GCM, pParameter: UnsafeMutableRawPointer(parameters),
             ulParameterLen: UInt(MemoryLayout<CK_GCM_PARAMS>.size))
-          try unsafe body(&mechanism)
+          try unsafe body(&mechanism)  // for the call only
         }
       }
     }

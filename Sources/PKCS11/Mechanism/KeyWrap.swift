@@ -71,10 +71,10 @@ extension Session {
   }
 
   private func wrapObject(_ object: UInt, under kek: UInt) throws(CallFailure) -> [UInt8] {
-    var mechanism = unsafe CK_MECHANISM(mechanism: CKM_AES_KEY_WRAP, pParameter: nil, ulParameterLen: 0)
+    var mechanism = unsafe CK_MECHANISM(mechanism: CKM_AES_KEY_WRAP, pParameter: nil, ulParameterLen: 0)  // no pointer
     var wrapped = [UInt8](repeating: 0, count: 96)  // input + 64: size queries are wrong on some tokens
     var count = UInt(wrapped.count)
-    let returned = unsafe functions.C_WrapKey(handle, &mechanism, kek, object, &wrapped, &count)
+    let returned = unsafe functions.C_WrapKey(handle, &mechanism, kek, object, &wrapped, &count)  // for the call only
     try sound { () throws(CallFailure) in try check(returned, "C_WrapKey") }
     wrapped.removeLast(wrapped.count - Int(min(count, UInt(wrapped.count))))
     return wrapped
@@ -83,11 +83,11 @@ extension Session {
   private func unwrapObject(
     _ wrapped: [UInt8], under kek: UInt, _ template: Template
   ) throws(CallFailure) -> UInt {
-    var mechanism = unsafe CK_MECHANISM(mechanism: CKM_AES_KEY_WRAP, pParameter: nil, ulParameterLen: 0)
+    var mechanism = unsafe CK_MECHANISM(mechanism: CKM_AES_KEY_WRAP, pParameter: nil, ulParameterLen: 0)  // no pointer
     var object: UInt = 0
     // Cryptoki does not write to the wrapped key.
-    let returned = unsafe wrapped.withUnsafeBufferPointer { bytes in
-      unsafe functions.C_UnwrapKey(
+    let returned = unsafe wrapped.withUnsafeBufferPointer { bytes in  // for the call only
+      unsafe functions.C_UnwrapKey(  // for the call only
         handle, &mechanism, kek, UnsafeMutablePointer(mutating: bytes.baseAddress), UInt(bytes.count),
         template.attributes.baseAddress, template.count, &object)
     }
@@ -98,10 +98,11 @@ extension Session {
   private func value(of object: UInt) throws(CallFailure) -> SecretBytes {
     try SecretBytes(capacity: 32) { output throws(CallFailure) in
       try unsafe output.withUnsafeMutableBufferPointer { buffer, count throws(CallFailure) in  // 32 bytes, for the call
-        var attribute = unsafe CK_ATTRIBUTE(
+        var attribute = unsafe CK_ATTRIBUTE(  // points to what outlives the call
           type: CKA_VALUE, pValue: UnsafeMutableRawPointer(buffer.baseAddress), ulValueLen: UInt(buffer.count))
-        try unsafe check(functions.C_GetAttributeValue(handle, object, &attribute, 1), "C_GetAttributeValue")
-        count = Int(min(unsafe attribute.ulValueLen, UInt(buffer.count)))
+        try unsafe check(  // for the call only
+          functions.C_GetAttributeValue(handle, object, &attribute, 1), "C_GetAttributeValue")
+        count = Int(min(unsafe attribute.ulValueLen, UInt(buffer.count)))  // a plain number
       }
     }
   }
@@ -109,14 +110,14 @@ extension Session {
   /// SHA-256 of the COSE_Key {1: 4, -1: key} (RFC 9679), computed by the token from a key that it does not give out.
   private func thumbprint(of object: UInt) throws(CallFailure) -> [UInt8] {
     try sound { () throws(CallFailure) in
-      var mechanism = unsafe CK_MECHANISM(mechanism: CKM_SHA256, pParameter: nil, ulParameterLen: 0)
+      var mechanism = unsafe CK_MECHANISM(mechanism: CKM_SHA256, pParameter: nil, ulParameterLen: 0)  // no parameter
       var prefix: [UInt8] = [0xA2, 0x01, 0x04, 0x20, 0x58, 0x20]
       var digest = [UInt8](repeating: 0, count: 32)
       var count = UInt(digest.count)
-      try unsafe check(functions.C_DigestInit(handle, &mechanism), "C_DigestInit")
-      try unsafe check(functions.C_DigestUpdate(handle, &prefix, UInt(prefix.count)), "C_DigestUpdate")
+      try unsafe check(functions.C_DigestInit(handle, &mechanism), "C_DigestInit")  // for the call only
+      try unsafe check(functions.C_DigestUpdate(handle, &prefix, UInt(prefix.count)), "C_DigestUpdate")  // call only
       try check(functions.C_DigestKey(handle, object), "C_DigestKey")
-      try unsafe check(functions.C_DigestFinal(handle, &digest, &count), "C_DigestFinal")
+      try unsafe check(functions.C_DigestFinal(handle, &digest, &count), "C_DigestFinal")  // for the call only
       return digest
     }
   }

@@ -8,8 +8,9 @@ extension Session {
     publicKey publicTemplate: Template, privateKey privateTemplate: Template
   ) throws(CallFailure) -> (publicKey: UInt, privateKey: UInt) {
     var keys: (UInt, UInt) = (0, 0)
-    var mechanism = unsafe CK_MECHANISM(mechanism: CKM_RSA_PKCS_KEY_PAIR_GEN, pParameter: nil, ulParameterLen: 0)
-    try unsafe check(
+    var mechanism = unsafe CK_MECHANISM(  // for the call only
+      mechanism: CKM_RSA_PKCS_KEY_PAIR_GEN, pParameter: nil, ulParameterLen: 0)
+    try unsafe check(  // for the call only
       functions.C_GenerateKeyPair(
         handle, &mechanism, publicTemplate.attributes.baseAddress, publicTemplate.count,
         privateTemplate.attributes.baseAddress, privateTemplate.count, &keys.0, &keys.1), "C_GenerateKeyPair")
@@ -21,15 +22,15 @@ extension Session {
     _ ciphertext: [UInt8], under key: UInt, isSHA1: Bool
   ) throws(CallFailure) -> SecretBytes {
     try sound { () throws(CallFailure) in
-      var parameters = unsafe CK_RSA_PKCS_OAEP_PARAMS(
+      var parameters = unsafe CK_RSA_PKCS_OAEP_PARAMS(  // points to what outlives the call
         hashAlg: isSHA1 ? CKM_SHA_1 : CKM_SHA256,
         mgf: isSHA1 ? CKG_MGF1_SHA1 : CKG_MGF1_SHA256,
         source: CKZ_DATA_SPECIFIED, pSourceData: nil, ulSourceDataLen: 0)
       try unsafe withUnsafeMutablePointer(to: &parameters) { parameters throws(CallFailure) in  // for the call only
-        var mechanism = unsafe CK_MECHANISM(
+        var mechanism = unsafe CK_MECHANISM(  // points to what outlives the call
           mechanism: CKM_RSA_PKCS_OAEP, pParameter: UnsafeMutableRawPointer(parameters),
           ulParameterLen: UInt(MemoryLayout<CK_RSA_PKCS_OAEP_PARAMS>.size))
-        try unsafe check(functions.C_DecryptInit(handle, &mechanism, key), "C_DecryptInit")
+        try unsafe check(functions.C_DecryptInit(handle, &mechanism, key), "C_DecryptInit")  // for the call only
       }
       return try decryptStarted(ciphertext, expecting: 32)
     }

@@ -37,7 +37,7 @@ package final class Module: @unchecked Sendable {  // the function list is const
         .configurationInvalid, "the PKCS#11 module '\(path)' is not a path",
         advice: "Write it with its folder, so that no other library of that name is taken.")
     }
-    guard unsafe access(path, R_OK) == 0 else {
+    guard unsafe access(path, R_OK) == 0 else {  // a Swift string, for the call only
       throw KMSError(
         .providerUnavailable, "there is no PKCS#11 module \(path)",
         advice: "Install it, or correct module-path; on Debian SoftHSM's is /usr/lib/softhsm/libsofthsm2.so.")
@@ -47,18 +47,18 @@ package final class Module: @unchecked Sendable {  // the function list is const
       locks[path] = lock
       return lock
     }
-    unsafe self.functions = try startAndEnd.lock.withLock { use in
-      guard let arguments else { return unsafe try Self.start(path) }
-      return unsafe try Self.start(path, arguments, &use)
+    unsafe self.functions = try startAndEnd.lock.withLock { use in  // constant while the module is loaded
+      guard let arguments else { return unsafe try Self.start(path) }  // constant while the module is loaded
+      return unsafe try Self.start(path, arguments, &use)  // constant while the module is loaded
     }
     isOwn = arguments != nil
     self.path = path
   }
 
   private static func start(_ path: String) throws -> UnsafeMutablePointer<CK_FUNCTION_LIST> {
-    let functions = unsafe try load(path, flags: 0)
-    try unsafe check(p11_kit_module_initialize(functions), functions, path)
-    return unsafe functions
+    let functions = unsafe try load(path, flags: 0)  // constant while the module is loaded
+    try unsafe check(p11_kit_module_initialize(functions), functions, path)  // the module that was loaded
+    return unsafe functions  // constant while the module is loaded
   }
 
   private static func start(
@@ -69,32 +69,32 @@ package final class Module: @unchecked Sendable {  // the function list is const
         .configurationInvalid, "the PKCS#11 module \(path) is in use with other init-args",
         advice: "A module is started once a process: give all providers that use it the same init-args.")
     }
-    let functions = unsafe try load(path, flags: CInt(P11_KIT_MODULE_UNMANAGED))
+    let functions = unsafe try load(path, flags: CInt(P11_KIT_MODULE_UNMANAGED))  // constant while the module is loaded
     if use.count == 0 {
-      let returned = unsafe strongroom_initialize(functions, arguments)
+      let returned = unsafe strongroom_initialize(functions, arguments)  // C strings for the call only
       use.isStarted = returned == CKR_OK
-      if returned != CKR_CRYPTOKI_ALREADY_INITIALIZED { try unsafe check(returned, functions, path) }
+      if returned != CKR_CRYPTOKI_ALREADY_INITIALIZED { try unsafe check(returned, functions, path) }  // call only
     }
     use.arguments = arguments
     use.count += 1
-    return unsafe functions
+    return unsafe functions  // constant while the module is loaded
   }
 
   private static func load(_ path: String, flags: CInt) throws -> UnsafeMutablePointer<CK_FUNCTION_LIST> {
-    guard let functions = unsafe p11_kit_module_load(path, flags) else {
-      let reason = unsafe p11_kit_message().map { unsafe String(cString: $0) } ?? "unknown"
+    guard let functions = unsafe p11_kit_module_load(path, flags) else {  // C strings for the call only
+      let reason = unsafe p11_kit_message().map { unsafe String(cString: $0) } ?? "unknown"  // call only
       throw KMSError(
         .providerUnavailable, "\(path) cannot be loaded as a PKCS#11 module", advice: "Is it one for this machine?",
         cause: "p11_kit_module_load: \(reason)")
     }
-    return unsafe functions
+    return unsafe functions  // constant while the module is loaded
   }
 
   private static func check(
     _ returned: UInt, _ functions: UnsafeMutablePointer<CK_FUNCTION_LIST>, _ path: String
   ) throws {
     guard returned == CKR_OK else {
-      unsafe p11_kit_module_release(functions)
+      unsafe p11_kit_module_release(functions)  // not used after
       throw KMSError(
         .providerUnavailable, "the PKCS#11 module \(path) does not start",
         advice: "Check its own configuration (SoftHSM: SOFTHSM2_CONF and the token folder; NSS: init-args).",
@@ -114,11 +114,11 @@ package final class Module: @unchecked Sendable {  // the function list is const
     startAndEnd.lock.withLock { use in
       if isOwn {
         use.count -= 1
-        if use.count == 0, use.isStarted { _ = unsafe functions.pointee.C_Finalize(nil) }
+        if use.count == 0, use.isStarted { _ = unsafe functions.pointee.C_Finalize(nil) }  // not used after
       } else {
-        unsafe p11_kit_module_finalize(functions)
+        unsafe p11_kit_module_finalize(functions)  // not used after
       }
-      unsafe p11_kit_module_release(functions)
+      unsafe p11_kit_module_release(functions)  // not used after
     }
   }
 

@@ -93,13 +93,13 @@ package final class Template: @unchecked Sendable {  // written in init only; Cr
     // Each value begins at a multiple of 8: tokens read numbers in place.
     let sizes = encoded.map { ($0.count + 7) / 8 * 8 }
     let raw = UnsafeMutableRawBufferPointer.allocate(byteCount: max(8, sizes.reduce(0, +)), alignment: 8)
-    unsafe storage = raw.bindMemory(to: UInt8.self)
-    unsafe attributes = UnsafeMutableBufferPointer<CK_ATTRIBUTE>.allocate(capacity: max(1, values.count))
+    unsafe storage = raw.bindMemory(to: UInt8.self)  // freed in deinit
+    unsafe attributes = UnsafeMutableBufferPointer<CK_ATTRIBUTE>.allocate(capacity: max(1, values.count))  // ours
     var offset = 0
     for (i, (type, _)) in values.enumerated() {
-      let start = unsafe storage.baseAddress! + offset
-      for (k, byte) in encoded[i].enumerated() { unsafe start[k] = byte }
-      unsafe attributes.initializeElement(
+      let start = unsafe storage.baseAddress! + offset  // within what was allocated
+      for (k, byte) in encoded[i].enumerated() { unsafe start[k] = byte }  // within what was allocated
+      unsafe attributes.initializeElement(  // within what was allocated
         at: i,
         to: CK_ATTRIBUTE(
           type: type.rawValue, pValue: UnsafeMutableRawPointer(start), ulValueLen: UInt(encoded[i].count)))
@@ -111,7 +111,7 @@ package final class Template: @unchecked Sendable {  // written in init only; Cr
   let count: UInt
 
   deinit {
-    unsafe storage.deallocate()
-    unsafe attributes.deallocate()
+    unsafe storage.deallocate()  // not used after
+    unsafe attributes.deallocate()  // not used after
   }
 }

@@ -6,13 +6,14 @@ extension Session {
   /// Handles of all objects that match, page by page.
   package func find(_ template: Template) throws(CallFailure) -> [UInt] {
     try sound { () throws(CallFailure) in
-      try unsafe check(
+      try unsafe check(  // for the call only
         functions.C_FindObjectsInit(handle, template.attributes.baseAddress, template.count), "C_FindObjectsInit")
       var found: [UInt] = []
       var page = [UInt](repeating: 0, count: 256)
       var count: UInt = 0
       repeat {
-        try unsafe check(functions.C_FindObjects(handle, &page, UInt(page.count), &count), "C_FindObjects")
+        try unsafe check(  // for the call only
+          functions.C_FindObjects(handle, &page, UInt(page.count), &count), "C_FindObjects")
         found += page.prefix(Int(count))
       } while count > 0
       try check(functions.C_FindObjectsFinal(handle), "C_FindObjectsFinal")
@@ -27,15 +28,16 @@ extension Session {
     let room = types.contains(.modulus) ? 1024 : 256
     var buffer = [UInt8](repeating: 0, count: room * types.count)
     let (returned, values) = unsafe buffer.withUnsafeMutableBytes { memory -> (UInt, [[UInt8]?]) in  // for the call
-      var query = unsafe types.enumerated().map { i, type in
-        unsafe CK_ATTRIBUTE(type: type.rawValue, pValue: memory.baseAddress! + i * room, ulValueLen: UInt(room))
+      var query = unsafe types.enumerated().map { i, type in  // for the call only
+        unsafe CK_ATTRIBUTE(  // for the call only
+          type: type.rawValue, pValue: memory.baseAddress! + i * room, ulValueLen: UInt(room))
       }
-      let returned = unsafe functions.C_GetAttributeValue(handle, object, &query, UInt(query.count))
-      let values = unsafe query.enumerated().map { i, attribute -> [UInt8]? in
+      let returned = unsafe functions.C_GetAttributeValue(handle, object, &query, UInt(query.count))  // call only
+      let values = unsafe query.enumerated().map { i, attribute -> [UInt8]? in  // for the call only
         guard unsafe attribute.ulValueLen != STRONGROOM_CK_UNAVAILABLE, unsafe attribute.ulValueLen <= UInt(room) else {
           return nil
         }
-        return unsafe Array(memory[(i * room)..<(i * room + Int(attribute.ulValueLen))])
+        return unsafe Array(memory[(i * room)..<(i * room + Int(attribute.ulValueLen))])  // within what was allocated
       }
       return (returned, values)
     }
@@ -48,8 +50,8 @@ extension Session {
 
   package func generateAES(_ template: Template) throws(CallFailure) -> UInt {
     var object: UInt = 0
-    var mechanism = unsafe CK_MECHANISM(mechanism: CKM_AES_KEY_GEN, pParameter: nil, ulParameterLen: 0)
-    try unsafe check(
+    var mechanism = unsafe CK_MECHANISM(mechanism: CKM_AES_KEY_GEN, pParameter: nil, ulParameterLen: 0)  // no parameter
+    try unsafe check(  // for the call only
       functions.C_GenerateKey(handle, &mechanism, template.attributes.baseAddress, template.count, &object),
       "C_GenerateKey")
     return object
@@ -59,14 +61,14 @@ extension Session {
   package func copyForSession(_ object: UInt) throws(CallFailure) -> UInt {
     let template = Template([(.token, .flag(false))])
     var copy: UInt = 0
-    try unsafe check(
+    try unsafe check(  // for the call only
       functions.C_CopyObject(handle, object, template.attributes.baseAddress, template.count, &copy), "C_CopyObject")
     return copy
   }
 
   package func create(_ template: Template) throws(CallFailure) -> UInt {
     var object: UInt = 0
-    try unsafe check(
+    try unsafe check(  // for the call only
       functions.C_CreateObject(handle, template.attributes.baseAddress, template.count, &object), "C_CreateObject")
     return object
   }
@@ -76,15 +78,18 @@ extension Session {
     var object: UInt = 0
     let returned = secret.withBytes { bytes in
       // All for the call only; Cryptoki does not write to the value.
-      unsafe withUnsafeTemporaryAllocation(of: CK_ATTRIBUTE.self, capacity: Int(template.count) + 1) { all in
-        unsafe bytes.withUnsafeBufferPointer { value in
+      unsafe withUnsafeTemporaryAllocation(  // for the call only
+        of: CK_ATTRIBUTE.self, capacity: Int(template.count) + 1
+      ) { all in
+        unsafe bytes.withUnsafeBufferPointer { value in  // for the call only
           for i in 0..<Int(template.count) { unsafe all.initializeElement(at: i, to: template.attributes[i]) }
-          unsafe all.initializeElement(
+          unsafe all.initializeElement(  // within what was allocated
             at: Int(template.count),
             to: CK_ATTRIBUTE(
               type: CKA_VALUE, pValue: UnsafeMutableRawPointer(mutating: value.baseAddress),
               ulValueLen: UInt(value.count)))
-          return unsafe functions.C_CreateObject(handle, all.baseAddress, template.count + 1, &object)
+          return unsafe functions.C_CreateObject(  // for the call only
+            handle, all.baseAddress, template.count + 1, &object)
         }
       }
     }
@@ -103,7 +108,7 @@ extension Session {
   /// A copy inside the token, with other values of the attributes in `template`.
   package func copy(_ object: UInt, _ template: Template) throws(CallFailure) -> UInt {
     var copy: UInt = 0
-    try unsafe check(
+    try unsafe check(  // for the call only
       functions.C_CopyObject(handle, object, template.attributes.baseAddress, template.count, &copy), "C_CopyObject")
     return copy
   }
@@ -130,7 +135,7 @@ extension Session {
   /// One attribute a call: two at once are not atomic on all tokens.
   package func set(_ type: AttributeType, to flag: Bool, of object: UInt) throws(CallFailure) {
     let template = Template([(type, .flag(flag))])
-    try unsafe check(
+    try unsafe check(  // for the call only
       functions.C_SetAttributeValue(handle, object, template.attributes.baseAddress, 1),
       "C_SetAttributeValue")
   }

@@ -7,7 +7,7 @@ internal import Synchronization
 package final class Session: @unchecked Sendable {  // handed from caller to caller by the pool, never shared
   let module: Module
   let handle: UInt
-  var functions: CK_FUNCTION_LIST { unsafe module.functions.pointee }
+  var functions: CK_FUNCTION_LIST { unsafe module.functions.pointee }  // constant while the module is loaded
   /// False after a failure that may have left an operation active, or that lost the session.
   var isSound = true
   /// How keys are put into the session and got out of it, settled by ``Session/settle(_:)``.
@@ -20,7 +20,7 @@ package final class Session: @unchecked Sendable {  // handed from caller to cal
     try module.beginSession()
     var handle: UInt = 0
     do throws(CallFailure) {
-      try unsafe check(
+      try unsafe check(  // for the call only
         module.functions.pointee.C_OpenSession(slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, nil, nil, &handle),
         "C_OpenSession")
     } catch {
@@ -43,8 +43,9 @@ package final class Session: @unchecked Sendable {  // handed from caller to cal
   package func login(pin: borrowing SecretBytes) throws(CallFailure) {
     let returned = pin.withBytes { bytes in
       // Cryptoki takes a pointer that it does not write to
-      unsafe bytes.withUnsafeBufferPointer {
-        unsafe functions.C_Login(handle, CKU_USER, UnsafeMutablePointer(mutating: $0.baseAddress), UInt($0.count))
+      unsafe bytes.withUnsafeBufferPointer {  // for the call only
+        unsafe functions.C_Login(  // for the call only
+          handle, CKU_USER, UnsafeMutablePointer(mutating: $0.baseAddress), UInt($0.count))
       }
     }
     guard returned != CKR_USER_ALREADY_LOGGED_IN else { return }

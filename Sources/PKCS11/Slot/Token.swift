@@ -56,10 +56,10 @@ package struct Token: Sendable {
   static func all(in module: Module) throws -> [Token] {
     do throws(CallFailure) {
       var count: UInt = 0
-      try unsafe check(module.functions.pointee.C_GetSlotList(1, nil, &count), "C_GetSlotList")
+      try unsafe check(module.functions.pointee.C_GetSlotList(1, nil, &count), "C_GetSlotList")  // for the call only
       var slots = [UInt](repeating: 0, count: Int(count) + 8)  // one may have come meanwhile
       count = UInt(slots.count)
-      try unsafe check(module.functions.pointee.C_GetSlotList(1, &slots, &count), "C_GetSlotList")
+      try unsafe check(module.functions.pointee.C_GetSlotList(1, &slots, &count), "C_GetSlotList")  // for the call only
       return slots.prefix(Int(count)).compactMap { try? Token(slot: $0, in: module) }
     } catch { throw error.error }
   }
@@ -68,9 +68,9 @@ package struct Token: Sendable {
     var info = CK_TOKEN_INFO()
     try unsafe check(module.functions.pointee.C_GetTokenInfo(slot, &info), "C_GetTokenInfo")  // `info` outlives it
     label = unsafe withUnsafeBytes(of: info.label) { unsafe Self.text($0) }  // fixed-size arrays, padded with blanks
-    serial = unsafe withUnsafeBytes(of: info.serialNumber) { unsafe Self.text($0) }
-    manufacturer = unsafe withUnsafeBytes(of: info.manufacturerID) { unsafe Self.text($0) }
-    model = unsafe withUnsafeBytes(of: info.model) { unsafe Self.text($0) }
+    serial = unsafe withUnsafeBytes(of: info.serialNumber) { unsafe Self.text($0) }  // for the call only
+    manufacturer = unsafe withUnsafeBytes(of: info.manufacturerID) { unsafe Self.text($0) }  // for the call only
+    model = unsafe withUnsafeBytes(of: info.model) { unsafe Self.text($0) }  // for the call only
     overwritesObjects = manufacturer.hasPrefix("SoftHSM")
     tellsLocal = manufacturer != "Mozilla Foundation"
     firmware = "\(info.firmwareVersion.major).\(info.firmwareVersion.minor)"
@@ -78,9 +78,9 @@ package struct Token: Sendable {
     flags = info.flags
   }
 
-  @unsafe
+  @unsafe  // gives out pointers
   private static func text(_ padded: UnsafeRawBufferPointer) -> String {
-    let end = unsafe padded.lastIndex { $0 != 0x20 && $0 != 0 }.map { $0 + 1 } ?? 0
-    return unsafe String(decoding: padded[..<end], as: UTF8.self)
+    let end = unsafe padded.lastIndex { $0 != 0x20 && $0 != 0 }.map { $0 + 1 } ?? 0  // within the array
+    return unsafe String(decoding: padded[..<end], as: UTF8.self)  // within the array
   }
 }

@@ -20,9 +20,9 @@ public struct PKCS11URI: Sendable, Hashable {
   public init(parsing text: String) throws {
     let values = try Self.attributes(text)
     guard let uri = unsafe p11_kit_uri_new() else { throw Self.invalid("it cannot be read", "Try again.") }
-    defer { unsafe p11_kit_uri_free(uri) }
-    guard unsafe p11_kit_uri_parse(text, P11_KIT_URI_FOR_ANY, uri) == P11_KIT_URI_OK.rawValue,
-      unsafe p11_kit_uri_any_unrecognized(uri) == 0
+    defer { unsafe p11_kit_uri_free(uri) }  // freed below; C strings for the call only
+    guard unsafe p11_kit_uri_parse(text, P11_KIT_URI_FOR_ANY, uri) == P11_KIT_URI_OK.rawValue,  // call only
+      unsafe p11_kit_uri_any_unrecognized(uri) == 0  // freed below; C strings for the call only
     else { throw Self.invalid("it is no PKCS#11 URI", Self.example) }
 
     guard let token = values["token"], !token.isEmpty, token.utf8.count <= 32 else {
