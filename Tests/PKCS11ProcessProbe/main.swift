@@ -1,4 +1,5 @@
-// Run by ProcessTests with a configuration: opens its token, and then is forked ("fork"), or waits to be looked at.
+// Run by ProcessTests with a configuration: opens its token, and then is forked ("fork"), gets no more threads
+// ("threads"), or waits to be looked at.
 import Glibc
 import KMSCore
 import Strongroom
@@ -27,9 +28,40 @@ if CommandLine.arguments[1] == "fork" {
   unsafe waitpid(child, &status, 0)  // `status` outlives the call
   _ = try await provider.unwrap(wrapped, under: version.id, aad: [1])
   print("parent: works; the child ended with \(status)")
+} else if CommandLine.arguments[1] == "threads" {
+  // No room for another stack. Reading all keys takes a thread of its own for each session.
+  let addressSpace = __rlimit_resource_t(RLIMIT_AS.rawValue)
+  var limit = rlimit()
+  unsafe getrlimit(addressSpace, &limit)  // outlives the call
+  var before = limit
+  limit.rlim_cur = try mappedBytes() + 4 << 20
+  unsafe setrlimit(addressSpace, &limit)  // as above
+  await withTaskGroup { group in
+    for _ in 0..<8 {
+      group.addTask {
+        do {
+          _ = try await provider.keyVersions(of: nil)
+          return "limited: works"
+        } catch { return "limited: \(error)" }
+      }
+    }
+    for await line in group { print(line) }
+  }
+  unsafe setrlimit(addressSpace, &before)  // as above
+  for _ in 0..<8 { _ = try await provider.keyVersions(of: nil) }
+  print("again: works")
 } else {
   print("ready")
   fflush(nil)
   _ = readLine()
 }
 await provider.close()
+
+func mappedBytes() throws -> UInt {
+  let file = try FileDescriptor.open("/proc/self/statm", .readOnly)
+  defer { try? file.close() }
+  let text = try unsafe String(unsafeUninitializedCapacity: 256) {
+    try unsafe file.read(into: UnsafeMutableRawBufferPointer($0))  // as large as is said
+  }
+  return (UInt(text.prefix { $0.isNumber }) ?? 0) * 4096
+}
