@@ -29,27 +29,26 @@ if CommandLine.arguments[1] == "fork" {
   _ = try await provider.unwrap(wrapped, under: version.id, aad: [1])
   print("parent: works; the child ended with \(status)")
 } else if CommandLine.arguments[1] == "threads" {
-  // No room for another stack. Reading all keys takes a thread of its own for each session.
+  // No room for another stack: each provider takes a thread, until those that ended have left none to be used again.
   let addressSpace = __rlimit_resource_t(RLIMIT_AS.rawValue)
   var limit = rlimit()
   unsafe getrlimit(addressSpace, &limit)  // outlives the call
   var before = limit
   limit.rlim_cur = try mappedBytes() + 4 << 20
   unsafe setrlimit(addressSpace, &limit)  // as above
-  await withTaskGroup { group in
-    for _ in 0..<8 {
-      group.addTask {
-        do {
-          _ = try await provider.keyVersions(of: nil)
-          return "limited: works"
-        } catch { return "limited: \(error)" }
-      }
+  var others: [any KMSProvider] = []
+  while others.count < 32 {
+    others.append(try configuration.providers[0].makeProvider())
+    do { _ = try await others[others.count - 1].keyVersions(of: nil) } catch {
+      print("limited: \(error)")
+      break
     }
-    for await line in group { print(line) }
   }
   unsafe setrlimit(addressSpace, &before)  // as above
-  for _ in 0..<8 { _ = try await provider.keyVersions(of: nil) }
+  others.append(try configuration.providers[0].makeProvider())
+  for provider in others.suffix(1) + [provider] { _ = try await provider.keyVersions(of: nil) }
   print("again: works")
+  for other in others { await other.close() }
 } else {
   print("ready")
   fflush(nil)
@@ -58,7 +57,7 @@ if CommandLine.arguments[1] == "fork" {
 await provider.close()
 
 func mappedBytes() throws -> UInt {
-  let file = try FileDescriptor.open("/proc/self/statm", .readOnly)
+  let file = try FileDescriptor.open(FilePath("/proc/self/statm"), .readOnly)
   defer { try? file.close() }
   let text = try unsafe String(unsafeUninitializedCapacity: 256) {
     try unsafe file.read(into: UnsafeMutableRawBufferPointer($0))  // as large as is said
