@@ -21,6 +21,8 @@ func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
 let onPKCS11: TargetDependencyCondition? = .when(traits: ["PKCS11"])
 let onOpenSSL: TargetDependencyCondition? = .when(traits: ["OpenSSL"])
+// Takes malloc's place, as the address sanitizer does: Scripts/sanitize.sh builds without it.
+let allocator: [Target.Dependency] = Context.environment["STRONGROOM_SANITIZED"] == nil ? ["CJemalloc"] : []
 
 let package = Package(
   name: "strongroom",
@@ -113,10 +115,10 @@ let package = Package(
       name: "StrongroomCommand",
       dependencies: [
         "Strongroom", "KMSCore", "DataAtRest", "Envelope", "AccessLog", "DurableFiles", "RewrapSources",
-        "RecoveryShares", "CJemalloc", system,
+        "RecoveryShares", system,
         .target(name: "PKCS11Provider", condition: onPKCS11),
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
-      ],
+      ] + allocator,
       swiftSettings: strict),
 
     library("KMSTesting", ["KMSCore"]),
@@ -148,12 +150,14 @@ let package = Package(
     .executableTarget(
       name: "PKCS11ProcessProbe", dependencies: ["KMSCore", "Strongroom"], path: "Tests/PKCS11ProcessProbe",
       swiftSettings: strict),
+    .executableTarget(
+      name: "PKCS11RemoteProbe", dependencies: ["KMSCore", "PKCS11Provider"], path: "Tests/PKCS11RemoteProbe",
+      swiftSettings: strict),
     tests(
       "PKCS11ProviderTests",
       [
         "KMSCore", "KMSTesting", "PKCS11", "PKCS11Provider", "PKCS11SpyProbe", "PKCS11OpenCloseProbe",
-        "PKCS11ProcessProbe",
-        "TestSupport",
+        "PKCS11ProcessProbe", "PKCS11RemoteProbe", "TestSupport",
       ]),
     tests("FaultyModuleTests", ["CP11Kit", "KMSCore", "PKCS11Provider", "TestSupport"]),
     .executableTarget(

@@ -1,4 +1,5 @@
-// Run by ProcessTests with a configuration: opens its token, and then is forked ("fork"), or waits to be looked at.
+// Run by ProcessTests with a configuration: opens its token, and then is forked ("fork"), gets no more threads
+// ("threads"), or waits to be looked at.
 import Glibc
 import KMSCore
 import Strongroom
@@ -27,9 +28,39 @@ if CommandLine.arguments[1] == "fork" {
   unsafe waitpid(child, &status, 0)  // `status` outlives the call
   _ = try await provider.unwrap(wrapped, under: version.id, aad: [1])
   print("parent: works; the child ended with \(status)")
+} else if CommandLine.arguments[1] == "threads" {
+  // No room for another stack: each provider takes a thread, until those that ended have left none to be used again.
+  let addressSpace = __rlimit_resource_t(RLIMIT_AS.rawValue)
+  var limit = rlimit()
+  unsafe getrlimit(addressSpace, &limit)  // outlives the call
+  var before = limit
+  limit.rlim_cur = try mappedBytes() + 4 << 20
+  unsafe setrlimit(addressSpace, &limit)  // as above
+  var others: [any KMSProvider] = []
+  while others.count < 32 {
+    others.append(try configuration.providers[0].makeProvider())
+    do { _ = try await others[others.count - 1].keyVersions(of: nil) } catch {
+      print("limited: \(error)")
+      break
+    }
+  }
+  unsafe setrlimit(addressSpace, &before)  // as above
+  others.append(try configuration.providers[0].makeProvider())
+  for provider in others.suffix(1) + [provider] { _ = try await provider.keyVersions(of: nil) }
+  print("again: works")
+  for other in others { await other.close() }
 } else {
   print("ready")
   fflush(nil)
   _ = readLine()
 }
 await provider.close()
+
+func mappedBytes() throws -> UInt {
+  let file = try FileDescriptor.open(FilePath("/proc/self/statm"), .readOnly)
+  defer { try? file.close() }
+  let text = try unsafe String(unsafeUninitializedCapacity: 256) {
+    try unsafe file.read(into: UnsafeMutableRawBufferPointer($0))  // as large as is said
+  }
+  return (UInt(text.prefix { $0.isNumber }) ?? 0) * 4096
+}

@@ -29,6 +29,14 @@ struct ProcessTests {
     #expect(result.output.contains("parent: works; the child ended with 0"), "\(result.output)")
   }
 
+  @Test(.timeLimit(.minutes(2)))
+  func withoutThreadsCallsFailAndTheProcessGoesOn() async throws {
+    let result = try await runProcess(probe, ["threads", configuration])
+    #expect(result.status == 0, "\(result.error)")
+    #expect(result.output.hasPrefix("limited: no thread can be started to call the token"), "\(result.output)")
+    #expect(result.output.hasSuffix("\nagain: works\n"), "\(result.output)")
+  }
+
   /// What `ps` shows, and every byte that a core dump would hold: what is mapped and not marked "dd".
   @Test(
     .timeLimit(.minutes(2)),

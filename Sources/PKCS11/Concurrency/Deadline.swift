@@ -55,28 +55,3 @@ final class Semaphore: @unchecked Sendable {  // sem_t is made to be shared
     return unsafe linux_semaphore_wait(semaphore, Int(clamping: nanoseconds)) == 1  // as above
   }
 }
-
-/// Starts a thread that nobody joins, without SIGPIPE: a remote token's client raises it when its server dies.
-func startThread(_ body: @escaping @Sendable () -> Void) {
-  final class Start: Sendable {
-    let body: @Sendable () -> Void
-    init(_ body: @escaping @Sendable () -> Void) { self.body = body }
-  }
-  var attributes = pthread_attr_t()
-  var thread = pthread_t()
-  unsafe pthread_attr_init(&attributes)  // outlives the calls
-  unsafe pthread_attr_setdetachstate(&attributes, CInt(PTHREAD_CREATE_DETACHED))  // as above
-  let start = unsafe Unmanaged.passRetained(Start(body))  // released by the thread
-  let failed = unsafe pthread_create(  // `start` is retained for it
-    &thread, &attributes,
-    { argument in
-      var pipe = sigset_t()
-      unsafe sigemptyset(&pipe)  // outlives the calls
-      unsafe sigaddset(&pipe, SIGPIPE)  // as above
-      unsafe pthread_sigmask(SIG_BLOCK, &pipe, nil)  // as above
-      unsafe Unmanaged<Start>.fromOpaque(argument!).takeRetainedValue().body()  // passed retained, below
-      return nil
-    }, start.toOpaque())
-  unsafe pthread_attr_destroy(&attributes)  // not used after
-  guard failed == 0 else { fatalError("no thread can be started: \(failed)") }
-}

@@ -1,4 +1,5 @@
 internal import Glibc
+package import KMSCore
 internal import Synchronization
 
 /// Makes calls that block, one at a time, for tasks that wait for them; a task whose call outlasts its deadline is
@@ -14,6 +15,8 @@ package final class Lane: SerialExecutor, @unchecked Sendable {  // `state` is l
     var until = Moment(nanoseconds: .max)
     /// The deadline passed, and the call had not ended.
     var isLost = false
+    /// The call was not begun.
+    var refusal: KMSError?
   }
 
   private let state = Mutex(State())
@@ -34,14 +37,15 @@ package final class Lane: SerialExecutor, @unchecked Sendable {  // `state` is l
   ///   - until: when the caller is let go.
   ///   - weight: how many short calls it is worth.
   /// - Returns: nil when the deadline passed. The lane is then not to be used again.
+  /// - Throws: ``KMSError/Code/providerUnavailable`` when there is no thread for the call. It was not made.
   package func run<Result: Sendable & ~Copyable>(
     until: Moment, weight: Int = 1, _ body: @escaping @Sendable () -> Result
-  ) async -> Result? {
+  ) async throws(KMSError) -> Result? {
     let answer = Answer<Result>()
     work = { answer.value = body() }
     self.weight = UInt64(max(1, weight))
     state.withLock { $0.until = until }
-    guard await Gate(lane: self).pass() else { return nil }
+    guard try await Gate(lane: self).pass() else { return nil }
     return answer.value.take()
   }
 
@@ -60,7 +64,11 @@ package final class Lane: SerialExecutor, @unchecked Sendable {  // `state` is l
 
     // Not inlined, and it reads memory: the hop must not be removed.
     @inline(never)
-    func pass() -> Bool { lane.state.withLock { !$0.isLost } }
+    func pass() throws(KMSError) -> Bool {
+      let (isLost, refusal) = lane.state.withLock { ($0.isLost, $0.refusal.take()) }
+      if let refusal { throw refusal }
+      return !isLost
+    }
   }
 
   package func enqueue(_ job: consuming ExecutorJob) {
@@ -70,9 +78,10 @@ package final class Lane: SerialExecutor, @unchecked Sendable {  // `state` is l
     defer { unsafe Self.letGo(held) }  // held above
     state.withLock { $0.waiting = job }
     if pace.isFast(weight), Seats.take() { return makeCallsHere() }
-    let thread = ownThread ?? LaneThread()
-    ownThread = thread
-    thread.run(self)
+    do throws(KMSError) {
+      if ownThread == nil { ownThread = try LaneThread() }
+      ownThread?.run(self)
+    } catch { refuse(error) }
   }
 
   // Not inlined, or the pair would be removed as one that does nothing.
@@ -89,6 +98,16 @@ package final class Lane: SerialExecutor, @unchecked Sendable {  // `state` is l
       return state.waiting.take()
     }
     if let job { globalConcurrentExecutor.enqueue(job) }
+  }
+
+  private func refuse(_ error: KMSError) {
+    work = nil
+    let job = state.withLock { state in
+      // Only where somebody waits: the next call is not refused for this one.
+      if state.waiting != nil { state.refusal = error }
+      return state.waiting.take()
+    }
+    if let job { globalConcurrentExecutor.enqueue(job) } else { whenLateCallEnds?() }
   }
 
   /// On whatever thread: makes the call.
@@ -127,7 +146,7 @@ package final class Lane: SerialExecutor, @unchecked Sendable {  // `state` is l
       unsafe pthread_setspecific(Self.next, slot)  // for this loop
       while let lane = unsafe slot.pointee {  // `next`
         unsafe slot.pointee = nil  // as above
-        let job = lane.makeCall()
+        let job = lane.pace.isInProcess ? lane.makeCall() : withoutSIGPIPE { lane.makeCall() }
         Seats.giveBack()
         // The task goes on as it was, on this thread: as on the generic executor, which the standard library, too,
         // names by two zeros.
@@ -144,8 +163,8 @@ private final class LaneThread: Sendable {
   private let wake = Semaphore(0)
   private let lane = Mutex<Lane?>(nil)
 
-  init() {
-    startThread { [self] in
+  init() throws(KMSError) {
+    try startThread { [self] in
       while true {
         wake.wait()
         guard let lane = lane.withLock({ $0.take() }) else { return }

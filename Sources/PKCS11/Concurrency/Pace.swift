@@ -8,10 +8,13 @@ package final class Pace: Sendable {
   private static let fastest: UInt64 = 30_000
   /// Longer ones would starve the pool of threads that all tasks share.
   private static let longest: UInt64 = 500_000
+  /// No other process can be asked and have answered by then.
+  private static let alone: UInt64 = 5_000
   private static let slowCalls = 3
   private static let fastCalls = 16
 
   private let isFastToken: Atomic<Bool>
+  private let isHere = Atomic(false)
   /// Calls in a row that contradict ``isFastToken``.
   private let contrary = Atomic(0)
 
@@ -24,8 +27,12 @@ package final class Pace: Sendable {
   /// The same for a call that is worth so many: a long one is worth a change of threads in any case.
   func isFast(_ weight: UInt64) -> Bool { isFast && weight <= 4 }
 
+  /// Whether the token is in this process for certain, and so no client of a server that may die.
+  var isInProcess: Bool { isHere.load(ordering: .relaxed) }
+
   /// Settled by the simplest call, in nanoseconds.
   package func settle(simplestCall nanoseconds: UInt64) {
+    isHere.store(nanoseconds <= Self.alone, ordering: .relaxed)
     isFastToken.store(nanoseconds <= Self.fastest, ordering: .relaxed)
   }
 

@@ -1,3 +1,4 @@
+package import KMSCore
 internal import Synchronization
 
 /// Something whose deadlines pass.
@@ -17,22 +18,27 @@ package final class Watchdog: Sendable {
     let period: UInt64
   }
 
-  private let entries = Mutex<[Entry]>([])
+  private struct State {
+    var entries: [Entry] = []
+    var hasThread = false
+  }
+
+  private let state = Mutex(State())
   private let changed = Semaphore(0)
 
-  private init() {
-    startThread { [self] in
-      while true {
-        if let period = look() { _ = changed.wait(atMost: period) } else { changed.wait() }
-      }
+  private init() {}
+
+  private func keepLooking() {
+    while true {
+      if let period = look() { _ = changed.wait(atMost: period) } else { changed.wait() }
     }
   }
 
   /// - Returns: nanoseconds until the next look; nil when there is nothing to look at.
   private func look() -> UInt64? {
-    let (alive, period) = entries.withLock { entries in
-      entries.removeAll { $0.watched == nil }
-      return (entries.compactMap(\.watched), entries.map(\.period).min())
+    let (alive, period) = state.withLock { state in
+      state.entries.removeAll { $0.watched == nil }
+      return (state.entries.compactMap(\.watched), state.entries.map(\.period).min())
     }
     let now = Moment.now
     for watched in alive { watched.expire(now) }
@@ -40,9 +46,14 @@ package final class Watchdog: Sendable {
   }
 
   /// - Parameter deadline: of its calls. They end within a sixteenth more.
-  package func watch(_ watched: any Watched, deadline: Duration) {
+  /// - Throws: ``KMSError/Code/providerUnavailable`` when there is no thread to look.
+  package func watch(_ watched: any Watched, deadline: Duration) throws(KMSError) {
     let period = (Moment(nanoseconds: 0) + deadline).nanoseconds / 16
-    entries.withLock { $0.append(Entry(watched: watched, period: min(max(period, 1_000_000), 1_000_000_000))) }
+    try state.withLock { state throws(KMSError) in
+      if !state.hasThread { try startThread { [self] in keepLooking() } }
+      state.hasThread = true
+      state.entries.append(Entry(watched: watched, period: min(max(period, 1_000_000), 1_000_000_000)))
+    }
     changed.signal()
   }
 }

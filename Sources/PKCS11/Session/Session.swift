@@ -35,7 +35,7 @@ package final class Session: @unchecked Sendable {  // handed from caller to cal
   /// Whoever held it last may be a thread that was stuck in a call.
   deinit {
     guard module.isThisProcess else { return }
-    _ = functions.C_CloseSession(handle)
+    withoutSIGPIPE { _ = functions.C_CloseSession(handle) }
     module.endSession()
   }
 

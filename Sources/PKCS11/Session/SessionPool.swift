@@ -39,9 +39,10 @@ package final class SessionPool: Watched {
   private let hung: HungCalls
 
   /// - Parameter login: a session that is logged in. It is kept for that, as a login ends with the last session.
+  /// - Throws: ``KMSError/Code/providerUnavailable`` when nothing can look after its deadlines.
   package init(
     login: Session, token: Token, limit: Int, deadline: Duration, pace: Pace, hung: HungCalls
-  ) {
+  ) throws(KMSError) {
     module = login.module
     profile = login.profile
     slot = token.slot
@@ -49,7 +50,7 @@ package final class SessionPool: Watched {
     self.pace = pace
     self.hung = hung
     state = Mutex(SessionPoolState(login: login, limit: max(1, limit)))
-    Watchdog.shared.watch(self, deadline: deadline)
+    try Watchdog.shared.watch(self, deadline: deadline)
   }
 
   /// Runs `body` beside other callers, each on a session of its own. Never in a forked child (``Module/checkProcess()``).
@@ -101,16 +102,17 @@ package final class SessionPool: Watched {
     let sessions = state.withLock { $0.takeAll() }
     guard module.isThisProcess, !sessions.isEmpty else { return }
     let rest = Sessions(sessions)
-    startThread { rest.end() }
+    do throws(KMSError) { try startThread { rest.end() } } catch { rest.end() }
   }
 
   /// Sessions end on a lane: closing one can hang as well. The last one to end holds the login.
   private func end(_ sessions: consuming [Session], _ until: Moment) async {
     guard !sessions.isEmpty else { return }
-    let lane = makeLane()
     let sessions = Sessions(sessions)
-    let ended: Void? = await lane.run(until: until, weight: .max) { sessions.end() }
-    if ended == nil { hung.add() }
+    do throws(KMSError) {
+      let ended: Void? = try await makeLane().run(until: until, weight: .max) { sessions.end() }
+      if ended == nil { hung.add() }
+    } catch { sessions.end() }
   }
 
   private final class Sessions: @unchecked Sendable {  // used by one thread
@@ -124,11 +126,17 @@ package final class SessionPool: Watched {
   private func run<R: Sendable & ~Copyable>(
     _ session: Session, _ until: Moment, _ weight: Int, _ body: @escaping @Sendable (Session) throws(CallFailure) -> R
   ) async throws -> R {
-    let result: Result<R, CallFailure>? = await session.lane!.run(until: until, weight: weight) {
-      do throws(CallFailure) { return .success(try body(session)) } catch {
-        if error.evictsSession { session.isSound = false }
-        return .failure(error)
+    let result: Result<R, CallFailure>?
+    do throws(KMSError) {
+      result = try await session.lane!.run(until: until, weight: weight) {
+        do throws(CallFailure) { return .success(try body(session)) } catch {
+          if error.evictsSession { session.isSound = false }
+          return .failure(error)
+        }
       }
+    } catch {
+      release(session)
+      throw error
     }
     guard let result else {
       abandon(session)
@@ -138,11 +146,11 @@ package final class SessionPool: Watched {
     return try result.get()
   }
 
-  private func makeLane() -> Lane {
+  private func makeLane() throws(KMSError) -> Lane {
     let lane = Lane(pace: pace)
     let hung = hung
     lane.whenLateCallEnds = { hung.remove() }
-    Watchdog.shared.watch(lane, deadline: deadline)
+    try Watchdog.shared.watch(lane, deadline: deadline)
     return lane
   }
 
@@ -205,9 +213,9 @@ package final class SessionPool: Watched {
   private func open(_ until: Moment) async throws -> Session {
     try checkIsOpen()
     await end(state.withLock { $0.takeDoomed() }, until)
-    let lane = makeLane()
+    let lane = try makeLane()
     let (module, slot, profile) = (module, slot, profile)
-    let opened: Result<Session, CallFailure>? = await lane.run(until: until) {
+    let opened: Result<Session, CallFailure>? = try await lane.run(until: until) {
       do throws(CallFailure) {
         return .success(try Session(module: module, slot: slot, profile: profile))
       } catch { return .failure(error) }

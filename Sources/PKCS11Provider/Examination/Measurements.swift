@@ -34,16 +34,16 @@ extension Examiner {
   }
 
   /// Wraps by one to eight threads, each in a session and with a key of its own.
-  func measureScaling(_ deadline: Duration) async {
+  func measureScaling(_ deadline: Duration) async throws {
     guard result.withLock({ $0.algorithm }) == .a256KW else { return }
     for threads in [1, 2, 4, 8] where threads < result.withLock({ $0.sessions.count }) {
-      let counts = await withTaskGroup(of: Int?.self) { group in
+      let counts = try await withThrowingTaskGroup(of: Int?.self) { group in
         for _ in 0..<threads {
           let lane = Lane(pace: Pace(isFast: false))
-          Watchdog.shared.watch(lane, deadline: deadline)
-          group.addTask { [self] in await lane.run(until: .now + deadline) { self.wrapFor(Self.time) } }
+          try Watchdog.shared.watch(lane, deadline: deadline)
+          group.addTask { [self] in try await lane.run(until: .now + deadline) { self.wrapFor(Self.time) } }
         }
-        return await group.reduce(into: []) { $0.append($1) }
+        return try await group.reduce(into: []) { $0.append($1) }
       }
       guard !counts.contains(nil) else {
         return note("a call hangs when \(threads) threads wrap")

@@ -12,21 +12,21 @@ extension TokenExamination {
   ///   - pin: where the user's PIN is; it is tried once.
   ///   - deadline: of each part; one that takes longer is told as a quirk, and ends the examination.
   ///   - measures: whether calls are timed, too, for some seconds.
-  /// - Throws: ``KMSError`` when the token cannot be opened.
+  /// - Throws: ``KMSError`` when the token cannot be opened, or there are no threads to do it.
   public static func run(
     module: String, initArguments: String? = nil, token label: String? = nil, pin: SecretSource,
     deadline: Duration = .seconds(30),
     measures: Bool = true
   ) async throws -> TokenExamination {
     let lane = Lane(pace: Pace(isFast: false))
-    Watchdog.shared.watch(lane, deadline: deadline)
+    try Watchdog.shared.watch(lane, deadline: deadline)
     let secret = SharedSecret(try pin.read())
-    let opened = await lane.run(until: .now + deadline) {
+    let opened = try await lane.run(until: .now + deadline) {
       Result { try Examiner(module: module, arguments: initArguments, label: label, pin: secret.bytes) }
     }
     guard let examiner = try opened?.get() else { throw SessionPool.tooLate(deadline) }
     for step in Examiner.steps where measures || !step.isMeasurement {
-      let isDone = await lane.run(until: .now + deadline) { () -> Bool in
+      let isDone = try await lane.run(until: .now + deadline) { () -> Bool in
         step.run(examiner)
         return true
       }
@@ -36,7 +36,7 @@ extension TokenExamination {
         return result
       }
     }
-    if measures { await examiner.measureScaling(deadline) }
+    if measures { try await examiner.measureScaling(deadline) }
     return examiner.result.withLock { $0 }
   }
 }

@@ -53,7 +53,7 @@ final class Connections: Sendable {
       return state.lost
     }
     await lost?.connection.pool.close()
-    if let lost, lost.needsReload { try? await opener.end(lost.connection.module) }
+    if let lost, lost.needsReload { await opener.end(lost.connection.module) }
     do {
       let connection = try await opener.open(using: lost?.needsReload == false ? lost?.connection.module : nil)
       let isWanted = state.withLock { state in
@@ -62,7 +62,7 @@ final class Connections: Sendable {
         return !state.isClosed
       }
       guard isWanted else {
-        await connection.pool.close()
+        await close(connection)
         throw Self.closed
       }
       return connection
@@ -111,9 +111,14 @@ final class Connections: Sendable {
       defer { (state.current, state.lost) = (nil, nil) }
       return (state.current, state.lost?.connection, state.opening)
     }
-    await current?.pool.close()
-    await lost?.pool.close()
+    if let current { await close(current) }
+    if let lost { await close(lost) }
     _ = try? await opening?.value
+  }
+
+  private func close(_ connection: Connection) async {
+    await connection.pool.close()
+    await opener.end(connection.module)
   }
 
   private static var closed: KMSError {

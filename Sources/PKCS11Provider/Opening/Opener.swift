@@ -48,7 +48,7 @@ final class Opener: Sendable {
 
   private func open(_ uri: PKCS11URI, using module: Module?) async throws -> Connection {
     try hung.check()
-    let lane = makeLane()
+    let lane = try makeLane()
     let (module, token) = try await run(lane) { [configuration] in
       let module = try module ?? Module(path: uri.modulePath, arguments: configuration.initArguments)
       let token = try Token.find(label: uri.tokenLabel, serial: uri.serial, in: module)
@@ -74,7 +74,7 @@ final class Opener: Sendable {
       let settled = known ?? WrapAbilities(of: login, order: configuration.wrapAlgorithms)
       abilities.withLock { $0[token.identity] = settled }
       login.profile = settled.sessionKeys
-      let pool = SessionPool(
+      let pool = try SessionPool(
         login: login, token: token, limit: configuration.maxSessions, deadline: configuration.deadline, pace: pace,
         hung: hung)
       return Connection(
@@ -95,14 +95,17 @@ final class Opener: Sendable {
     try session.login(pin: pin)
   }
 
-  /// So that it is started anew.
-  func end(_ module: Module) async throws { try await run(makeLane()) { module.end() } }
+  /// So that it is started anew. On a thread of its own: a remote token's client tells its server.
+  func end(_ module: Module) async {
+    guard module.isThisProcess else { return }
+    try? await run(makeLane()) { module.end() }
+  }
 
-  private func makeLane() -> Lane {
+  private func makeLane() throws -> Lane {
     let lane = Lane(pace: Pace(isFast: false))
     let hung = hung
     lane.whenLateCallEnds = { hung.remove() }
-    Watchdog.shared.watch(lane, deadline: configuration.deadline)
+    try Watchdog.shared.watch(lane, deadline: configuration.deadline)
     return lane
   }
 
@@ -116,7 +119,7 @@ final class Opener: Sendable {
     _ lane: Lane, hasDeadline: Bool = true, _ body: @escaping @Sendable () throws -> Value
   ) async throws -> Value {
     let until = Moment.now + (hasDeadline ? configuration.deadline : .seconds(86_400))
-    guard let result = await lane.run(until: until, { Result { try body() } }) else {
+    guard let result = try await lane.run(until: until, { Result { try body() } }) else {
       hung.add()
       throw SessionPool.tooLate(configuration.deadline)
     }

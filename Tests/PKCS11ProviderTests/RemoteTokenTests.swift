@@ -1,0 +1,111 @@
+import Foundation
+import TestSupport
+import Testing
+
+private let client: String? = {
+  let folders = (try? FileManager.default.contentsOfDirectory(atPath: "/usr/lib")) ?? []
+  return folders.map { "/usr/lib/\($0)/pkcs11/p11-kit-client.so" }
+    .first { FileManager.default.fileExists(atPath: $0) }
+}()
+
+/// A token behind a network: SoftHSM in a `p11-kit server`, which is killed, started again and frozen.
+@Suite(
+  .enabled(if: SoftHSM.isInstalled, "SoftHSM is not installed"),
+  .enabled(if: client != nil && Server.isInstalled, "p11-kit and its client module are not installed"))
+struct RemoteTokenTests {
+  private static let deadline = 2.0
+
+  /// The provider's own interval of 30 s counts here, so this takes some 40 s, most of them asleep.
+  @Test(.timeLimit(.minutes(3)))
+  func aServerThatDiesAndFreezesGivesNoWrongAnswerAndIsUsedAgain() async throws {
+    let (token, client) = (try SoftHSM.makeToken(), try #require(client))
+    let said = try await onThread { try Self.runProbe(token, client) }
+    #expect(try #require(said["right"]) >= 10_000)
+    #expect(said["wrong"] == 0)
+    // What was frozen is told from what was dead.
+    #expect(said["error deadline-exceeded", default: 0] > 0, "\(said)")
+    #expect(said["error provider-unavailable", default: 0] > 0, "\(said)")
+    #expect(said.keys.count { $0.hasPrefix("error") } == 2, "\(said)")
+    // A sixteenth, and what the machine takes.
+    #expect(try #require(said["slowest"]) < (Self.deadline * 17 / 16 + 1) * 1000, "\(said)")
+    #expect(try #require(said["gap"]) < 35_000, "\(said)")
+  }
+
+  /// - Returns: what it counted, and times in milliseconds.
+  private static func runProbe(_ token: SoftHSM.Token, _ client: String) throws -> [String: Double] {
+    let folder = TemporaryFolder()
+    var server = try Server(token, socket: folder.path + "/socket")
+    let (probe, output) = (Process(), Pipe())
+    probe.executableURL = URL(fileURLWithPath: builtProducts + "/PKCS11RemoteProbe")
+    probe.arguments = [
+      "pkcs11:token=\(token.label)?module-path=\(client)", token.pin, "10000", "\(Int(deadline))",
+    ]
+    probe.environment = ProcessInfo.processInfo.environment.merging(
+      ["P11_KIT_SERVER_ADDRESS": "unix:path=\(folder.path)/socket"]) { $1 }
+    probe.standardOutput = output
+    try probe.run()
+    var said: [String: Double] = [:]
+    for line in Lines(of: output.fileHandleForReading) {
+      switch line {
+      case "at 3000":
+        server.send(SIGKILL)
+        server = try Server(token, socket: folder.path + "/socket")
+      case "at 5000":
+        server.send(SIGSTOP)
+        Thread.sleep(forTimeInterval: deadline + 1)
+        server.send(SIGCONT)
+      default:
+        let words = line.split(separator: " ")
+        if let number = words.last.flatMap({ Double($0) }) { said[words.dropLast().joined(separator: " ")] = number }
+      }
+    }
+    probe.waitUntilExit()
+    try #require(probe.terminationReason == .exit && probe.terminationStatus == 0, "\(probe.terminationStatus)")
+    return said
+  }
+}
+
+/// `p11-kit server`, with the processes that it starts for each client. Killed with its last reference.
+private final class Server {
+  private static let program = "/usr/bin/p11-kit"
+  static let isInstalled = FileManager.default.fileExists(atPath: program)
+  private let process = Process()
+
+  init(_ token: SoftHSM.Token, socket: String) throws {
+    let output = Pipe()
+    process.executableURL = URL(fileURLWithPath: Self.program)
+    process.arguments = [
+      "server", "--foreground", "--provider", SoftHSM.module, "--name", socket, "pkcs11:token=\(token.label)",
+    ]
+    process.standardOutput = output
+    try process.run()
+    // It says where it listens once it does.
+    try #require(!output.fileHandleForReading.availableData.isEmpty)
+    try #require(getpgid(process.processIdentifier) == process.processIdentifier, "it has no group of its own")
+  }
+
+  func send(_ signal: CInt) { kill(-process.processIdentifier, signal) }
+
+  deinit {
+    send(SIGKILL)
+    process.waitUntilExit()
+  }
+}
+
+private struct Lines: Sequence, IteratorProtocol {
+  private let file: FileHandle
+  private var rest = Data()
+  init(of file: FileHandle) { self.file = file }
+
+  mutating func next() -> String? {
+    while true {
+      if let end = rest.firstIndex(of: UInt8(ascii: "\n")) {
+        defer { rest = Data(rest[(end + 1)...]) }
+        return String(decoding: rest[..<end], as: UTF8.self)
+      }
+      let more = file.availableData
+      guard !more.isEmpty else { return nil }
+      rest += more
+    }
+  }
+}
