@@ -82,7 +82,7 @@ struct WriterIndex {
       let begin = tail[..<newline].lastIndex(of: 0x0A).map { $0 + 1 } ?? 0
       return Lock(file: file, last: Self.hash(tail[begin..<newline]))
     } catch {
-      throw LineWriter.unavailable("cannot use the access log's index \(path)", error)
+      throw LogFiles.unavailable("cannot use the access log's index \(path)", error)
     }
   }
 
@@ -92,7 +92,7 @@ struct WriterIndex {
       // In one go, or it is half a line for the next one to remove.
       guard try writeBytes(line, from: 0, to: lock.file) == line.count else { throw .noSpace }
     } catch {
-      throw LineWriter.unavailable("cannot write the access log's index \(path)", error)
+      throw LogFiles.unavailable("cannot write the access log's index \(path)", error)
     }
   }
 }
