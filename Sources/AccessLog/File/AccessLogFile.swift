@@ -13,12 +13,17 @@ package import SystemPackage
 /// is held as long as the kernel holds it.
 public final class AccessLogFile: AccessReporter, Sendable {
   private let queue = Mutex(CommitQueue())
-  private let writer: Mutex<LineWriter>
+  private struct Writer: ~Copyable {
+    var lines: LineWriter
+    var batch = CommitQueue.Batch()
+  }
+  private let writer: Mutex<Writer>
   // What the queue was when it was last changed, for those who look at it without locking it.
   private let phase = Atomic(CommitQueue.Phase.free.rawValue)
   private let arrived = Atomic(0)
   /// All up to this ticket are written, or have failed.
   private let completed = Atomic<UInt64>(0)
+  private let hasFailures = Atomic(false)
   private let deadline: UInt64
   private let isSynced: Bool
   /// Whether operations without a principal are refused.
@@ -78,7 +83,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
     requiresPrincipal = settings.requiresPrincipal
     isSynced = settings.durability == .synced
     let hasOwnThread = isSynced || writer.mayBlock
-    self.writer = Mutex(writer)
+    self.writer = Mutex(Writer(lines: writer))
     withQueue { $0.hasOwnThread = hasOwnThread }
   }
 
@@ -88,7 +93,8 @@ public final class AccessLogFile: AccessReporter, Sendable {
   /// - Throws: ``KMSError/Code/accessLogUnavailable`` on a failure or after the deadline. The next event is tried
   ///   anew.
   public func report(_ event: AccessEvent) async throws {
-    try await commit([EventLine(event)])
+    let line = EventLine(event)
+    try await commit { $0.join(line) }
   }
 
   /// The same for events that belong together: they are written in one go.
@@ -101,8 +107,8 @@ public final class AccessLogFile: AccessReporter, Sendable {
     await seal()
     await upkeep.finish()
     for copy in copies.withLock({ $0 }) { await copy.finish() }
-    try? await commit([], then: .close)  // without a line it can only be late, or closed already
-    _ = writer.withLockIfAvailable { $0.close() }  // held by a stalled write: closed when the log goes
+    try? await commit([], .close)  // without a line it can only be late, or closed already
+    _ = writer.withLockIfAvailable { $0.lines.close() }  // held by a stalled write: closed when the log goes
   }
 
   /// Ends this process' log by a record and a checkpoint that covers all. Events may follow: they begin another.
@@ -114,7 +120,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
     sign(tree.hash(isAsked: false))
     await signing.finish()
     let mailbox = CommitQueue.Mailbox()
-    try? await commit([], then: .end(mailbox))
+    try? await commit([], .end(mailbox))
     guard let ended = mailbox.ended.withLock({ $0 }) else { return }
     let note = try? await signer.sign(ended.checkpoint.text)
     try? ended.finish(note, durability: settings.durability)
@@ -126,52 +132,75 @@ public final class AccessLogFile: AccessReporter, Sendable {
     queue.withLock { queue in
       let value = body(&queue)
       phase.store(queue.phase.rawValue, ordering: .relaxed)
-      arrived.store(queue.pending.count, ordering: .relaxed)
+      arrived.store(queue.waiting, ordering: .relaxed)
       return value
     }
   }
 
-  private func commit(_ lines: [EventLine], then wish: CommitQueue.Wish = .nothing) async throws {
-    let (ticket, role) = withQueue { $0.join(lines, wish, .looking) }
+  private func commit(_ lines: [EventLine], _ wish: CommitQueue.Wish = .nothing) async throws {
+    try await commit { $0.join(lines, wish) }
+  }
+
+  private func commit(_ join: (inout CommitQueue) -> (ticket: UInt64, CommitQueue.Role)?) async throws {
+    guard let (ticket, role) = withQueue({ join(&$0) }) else {
+      throw KMSError(.accessLogUnavailable, "the access log is closed", advice: "Open it again.")
+    }
     switch role {
-    case .done(let result): return try result.get()
-    case .write: return try writeForAll().get()
+    case .write:
+      writeForAll()
+      return try check(ticket)
     case .wake: writing.async { self.drain() }
-    case .wait: if let result = look(ticket) { return try result.get() }
+    case .wait: if look(ticket) { return try check(ticket) }
+    case .done: return
     }
     try await withCheckedThrowingContinuation { continuation in
-      let expires = monotonicNanoseconds() + deadline
-      let role = withQueue { $0.suspend(ticket, continuation, expires: expires) }
-      if case .done(let result) = role { return continuation.resume(with: result.mapError { $0 }) }
-      watch()
-      if case .write = role { writeForAll() }
-      if case .wake = role { writing.async { self.drain() } }
+      let caller = CommitQueue.Suspended(
+        ticket: ticket, expires: monotonicNanoseconds() + deadline, continuation: continuation)
+      switch withQueue({ $0.suspend(caller) }) {
+      case .done: return continuation.resume(with: Result { try check(ticket) })
+      case .write:
+        watch()
+        writeForAll()
+      case .wake:
+        watch()
+        writing.async { self.drain() }
+      case .wait: watch()
+      }
     }
+  }
+
+  /// Of one that is done.
+  private func check(_ ticket: UInt64) throws {
+    guard hasFailures.load(ordering: .relaxed) else { return }
+    if let error = withQueue({ $0.failure(of: ticket) }) { throw error }
   }
 
   // About 10 µs. A write takes 2, and being suspended and resumed many more: so a caller first looks for that long
   // whether its line is written, or it can write itself. Meanwhile it hashes what others wrote.
   private static let looks = 500
 
-  private func look(_ ticket: UInt64) -> Result<Void, KMSError>? {
+  /// Whether it is done.
+  private func look(_ ticket: UInt64) -> Bool {
     for _ in 0..<Self.looks {
-      if completed.load(ordering: .acquiring) >= ticket { return withQueue { $0.result(of: ticket) } }
+      if completed.load(ordering: .acquiring) >= ticket { return true }
       switch CommitQueue.Phase(rawValue: phase.load(ordering: .relaxed)) {
-      case .long: return nil
+      case .long: return false
       case .free:
         switch withQueue({ $0.lead(ticket) }) {
-        case .write: return writeForAll()
-        case .done(let result): return result
+        case .write:
+          writeForAll()
+          return true
+        case .done: return true
         case .wake:
           writing.async { self.drain() }
-          return nil
+          return false
         case .wait: break
         }
       default:
         if let tree, tree.hasBacklog { sign(tree.hashIfFree()) } else { linux_pause() }
       }
     }
-    return nil
+    return false
   }
 
   // MARK: Writing
@@ -181,21 +210,24 @@ public final class AccessLogFile: AccessReporter, Sendable {
   // From this time for a batch on, the log's own thread writes.
   private static let slow: UInt64 = 2_000_000
   // Half a microsecond: as long as it takes to make a line.
-  private static let looksForCompany = 25
+  private static let looksForCompany = 100
   private static let processors = Int(linux_usable_processors())
 
-  /// As a caller. The outcome of the first batch, which has its own line.
-  @discardableResult
-  private func writeForAll() -> Result<Void, KMSError> {
-    let first = writeBatch()
-    var goesOn = first.goesOn
-    for _ in 1..<Self.batchesInARow where goesOn && !first.isSlow { goesOn = writeBatch().goesOn }
-    if goesOn { writing.async { self.drain() } }
-    return first.error.map { .failure($0) } ?? .success(())
+  /// As a caller, whose own lines are in the first batch.
+  private func writeForAll() {
+    waitForCompany()
+    for _ in 0..<Self.batchesInARow {
+      let (goesOn, isSlow) = writeBatch()
+      if !goesOn { return }
+      if isSlow { break }
+    }
+    writing.async { self.drain() }
   }
 
   /// On the log's own thread.
-  private func drain() { while writeBatch().goesOn {} }
+  private func drain() {
+    while writeBatch().goesOn {}
+  }
 
   // Callers that came together before will again: one write for all of them is cheaper than one each.
   private func waitForCompany() {
@@ -207,46 +239,66 @@ public final class AccessLogFile: AccessReporter, Sendable {
     }
   }
 
-  private func writeBatch() -> (error: KMSError?, goesOn: Bool, isSlow: Bool) {
-    waitForCompany()
-    let batch = withQueue { $0.takeBatch() }
-    guard let last = batch.last else { return (nil, false, false) }
+  private func writeBatch() -> (goesOn: Bool, isSlow: Bool) {
     let start = monotonicNanoseconds()
-    let wantsCheckpoint = batch.contains { if case .checkpoint = $0.wish { true } else { false } }
-    let (error, mayBlock, isHashingDue, checkpoints, finished) = writer.withLock { writer in
-      var failure: KMSError?
-      do throws(KMSError) { try Self.write(batch, by: &writer, now: start) } catch { failure = error }
-      if !settings.copies.isEmpty {
-        copies.withLock { for copy in $0 { copy.offer(writer.forCopies) } }
-        writer.forCopies = []
+    let (goesOn, isSlow, hashing) = writer.withLock { writer in
+      writer.batch.removeAll()
+      withQueue { $0.take(&writer.batch) }
+      let error = write(&writer, now: start)
+      let hashing = takeCare(&writer)
+      let isSlow = isSynced || writer.lines.mayBlock || monotonicNanoseconds() - start > Self.slow
+      if error != nil { hasFailures.store(true, ordering: .relaxed) }
+      let (done, goesOn, upTo) = withQueue { queue in
+        queue.hasOwnThread = isSlow
+        let (done, goesOn) = queue.finish(error)
+        return (done, goesOn, queue.completed)
       }
-      defer { (writer.isHashingDue, writer.checkpoints, writer.finished) = (false, [], []) }
-      return (failure, writer.mayBlock, writer.isHashingDue, writer.checkpoints, writer.finished)
+      completed.store(upTo, ordering: .releasing)
+      for caller in done { caller.continuation.resume(with: error.map { .failure($0) } ?? .success(())) }
+      return (goesOn, isSlow, hashing)
     }
-    let isSlow = isSynced || mayBlock || monotonicNanoseconds() - start > Self.slow
-    let (done, goesOn) = withQueue { queue in
-      queue.hasOwnThread = isSlow
-      return queue.finishBatch(error)
+    // While others wait, they hash.
+    let isAlone = phase.load(ordering: .relaxed) != CommitQueue.Phase.briefly.rawValue
+    switch (tree, hashing) {
+    case (nil, _): break
+    case (let tree?, .whoeverWaits): if isAlone { sign(tree.hashIfFree()) }
+    case (let tree?, _): sign(tree.hash(isAsked: hashing == .forCheckpoint))
     }
-    completed.store(last.ticket, ordering: .releasing)
-    let result: Result<Void, any Error> = error.map { .failure($0) } ?? .success(())
-    for waiter in done { if case .suspended(let continuation, _) = waiter.waiting { continuation.resume(with: result) } }
-    if !finished.isEmpty { upkeep.tidy() }
-    sign(checkpoints)
-    if let tree, wantsCheckpoint || isHashingDue || batch.count == 1 { sign(tree.hash(isAsked: wantsCheckpoint)) }
-    return (error, goesOn, isSlow)
+    return (goesOn, isSlow)
   }
 
-  private static func write(
-    _ batch: [CommitQueue.Waiter], by writer: inout LineWriter, now: UInt64
-  ) throws(KMSError) {
-    // A log that was sealed has nothing to show life of.
-    if !writer.isOpen, batch.count == 1, case .checkpoint = batch[0].wish { return }
-    try writer.write(batch, now: now)
-    for case .end(let mailbox) in batch.lazy.map(\.wish) {
-      let ended = try writer.end("closed")
-      mailbox.ended.withLock { $0 = ended }
+  private func write(_ writer: inout Writer, now: UInt64) -> KMSError? {
+    do throws(KMSError) {
+      let isHeartbeat = writer.batch.callers == 1 && !writer.batch.wishes.isEmpty && !writer.batch.lines.isEmpty
+      // A log that was sealed has nothing to show life of.
+      if isHeartbeat && !writer.lines.isOpen { return nil }
+      try writer.lines.write(writer.batch.lines, now: now)
+      for case (_, .end(let mailbox)) in writer.batch.wishes {
+        let ended = try writer.lines.end("closed")
+        mailbox.ended.withLock { $0 = ended }
+      }
+      return nil
+    } catch { return error }
+  }
+
+  private enum Hashing { case whoeverWaits, now, forCheckpoint }
+
+  /// What is to be done after a batch; and who is to hash it.
+  private func takeCare(_ writer: inout Writer) -> Hashing {
+    if !settings.copies.isEmpty {
+      copies.withLock { for copy in $0 { copy.offer(writer.lines.forCopies) } }
+      writer.lines.forCopies = []
     }
+    if !writer.lines.finished.isEmpty {
+      upkeep.tidy()
+      writer.lines.finished = []
+    }
+    guard tree != nil else { return .whoeverWaits }
+    sign(writer.lines.checkpoints)
+    writer.lines.checkpoints = []
+    defer { writer.lines.isHashingDue = false }
+    for case (_, .checkpoint) in writer.batch.wishes { return .forCheckpoint }
+    return writer.lines.isHashingDue ? .now : .whoeverWaits
   }
 
   // MARK: Checkpoints
@@ -262,11 +314,10 @@ public final class AccessLogFile: AccessReporter, Sendable {
     watching.asyncAfter(deadline: .now() + Self.heartbeat) { [weak self] in
       guard let self else { return }
       // By no task: it must not wait for the others of a busy process. A log that does not take it shows that.
-      let (_, role) = withQueue { $0.join([.heartbeat()], .checkpoint, .nobody) }
+      guard let (_, role) = withQueue({ $0.join([.heartbeat()], .checkpoint, isAsked: false) }) else { return }
       switch role {
-      case .done: return
       case .write, .wake: writing.async { self.drain() }
-      case .wait: break
+      case .wait, .done: break
       }
       beat()
     }
@@ -291,8 +342,9 @@ public final class AccessLogFile: AccessReporter, Sendable {
     let now = monotonicNanoseconds()
     let (late, next) = withQueue { $0.expire(now) }
     if let next { watch(after: next - now) }
-    for case .suspended(let continuation, _) in late.map(\.waiting) {
-      continuation.resume(throwing: CommitQueue.late)
-    }
+    let error = KMSError(
+      .accessLogUnavailable, "the access log took no event within its deadline",
+      advice: "Look whether its disk is full or stalled; calls go on as soon as it can be written.")
+    for caller in late { caller.continuation.resume(throwing: error) }
   }
 }

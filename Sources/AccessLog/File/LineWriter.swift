@@ -54,18 +54,17 @@ struct LineWriter: ~Copyable {
   /// Writes all lines, or none that a caller is told of.
   ///
   /// - Throws: ``KMSError/Code/accessLogUnavailable``.
-  mutating func write(_ waiters: [CommitQueue.Waiter], now: UInt64) throws(KMSError) {
-    guard waiters.contains(where: { !$0.lines.isEmpty }) else { return }
+  mutating func write(_ lines: [(ticket: UInt64, line: EventLine)], now: UInt64) throws(KMSError) {
+    guard !lines.isEmpty else { return }
     let file = try current(now)
-    let origin = waiters.contains { $0.lines.first?.origin != nil } ? tree?.origin : nil
     var sequence = beginBatch()
-    for waiter in waiters { for line in waiter.lines { append(line, origin, &sequence) } }
+    for (_, line) in lines where line.origin == nil || line.origin == tree?.origin { append(line, &sequence) }
     try writeBatch(to: file)
   }
 
   private mutating func write(_ line: EventLine, to file: FileDescriptor) throws(KMSError) {
     var sequence = beginBatch()
-    append(line, nil, &sequence)
+    append(line, &sequence)
     try writeBatch(to: file)
   }
 
@@ -75,8 +74,7 @@ struct LineWriter: ~Copyable {
     return nextSequence
   }
 
-  private mutating func append(_ line: EventLine, _ origin: String?, _ sequence: inout UInt64) {
-    guard line.origin == nil || line.origin == origin else { return }
+  private mutating func append(_ line: EventLine, _ sequence: inout UInt64) {
     line.write(sequence: sequence, to: &buffer)
     if line.isNumbered { sequence += 1 }
     ends.append((buffer.count, line.isNumbered))
