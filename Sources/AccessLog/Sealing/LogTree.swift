@@ -30,6 +30,7 @@ final class LogTree: Sendable {
   private let backlog = Mutex(Backlog())
   private let tree: Mutex<Tree>
   private let lag = Atomic(0)
+  private let isHashing = Atomic(false)
 
   init(keyName: String) {
     self.keyName = keyName
@@ -58,11 +59,17 @@ final class LogTree: Sendable {
     }
   }
 
-  var hasBacklog: Bool { lag.load(ordering: .relaxed) > 0 }
+  /// Somebody could hash.
+  var hasBacklog: Bool { lag.load(ordering: .relaxed) > 0 && !isHashing.load(ordering: .relaxed) }
 
   /// Hashes what waits; nothing where another does so already. The checkpoints that are due by it: one at each
   /// 1,000 records.
-  func hashIfFree() -> [Checkpoint] { tree.withLockIfAvailable { hash(&$0) } ?? [] }
+  func hashIfFree() -> [Checkpoint] {
+    // Before the lock: finding that taken is a system call.
+    guard !isHashing.exchange(true, ordering: .acquiring) else { return [] }
+    defer { isHashing.store(false, ordering: .releasing) }
+    return tree.withLock { hash(&$0) }
+  }
 
   /// Hashes all that was added.
   ///
