@@ -181,6 +181,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
 
   /// Whether it is done.
   private func look(_ ticket: UInt64) -> Bool {
+    let tree = tree
     for _ in 0..<Self.looks {
       if completed.load(ordering: .acquiring) >= ticket { return true }
       switch CommitQueue.Phase(rawValue: phase.load(ordering: .relaxed)) {
@@ -257,12 +258,12 @@ public final class AccessLogFile: AccessReporter, Sendable {
       for caller in done { caller.continuation.resume(with: error.map { .failure($0) } ?? .success(())) }
       return (goesOn, isSlow, hashing)
     }
-    // While others wait, they hash.
-    let isAlone = phase.load(ordering: .relaxed) != CommitQueue.Phase.briefly.rawValue
-    switch (tree, hashing) {
-    case (nil, _): break
-    case (let tree?, .whoeverWaits): if isAlone { sign(tree.hashIfFree()) }
-    case (let tree?, _): sign(tree.hash(isAsked: hashing == .forCheckpoint))
+    if let tree {
+      switch hashing {
+      case .byThoseWhoWait: break
+      case .ifFree: sign(tree.hashIfFree())
+      case .now(let isAsked): sign(tree.hash(isAsked: isAsked))
+      }
     }
     return (goesOn, isSlow)
   }
@@ -281,7 +282,12 @@ public final class AccessLogFile: AccessReporter, Sendable {
     } catch { return error }
   }
 
-  private enum Hashing { case whoeverWaits, now, forCheckpoint }
+  private enum Hashing {
+    // Callers come together: one hashes while the other writes.
+    case byThoseWhoWait
+    case ifFree
+    case now(isAsked: Bool)
+  }
 
   /// What is to be done after a batch; and who is to hash it.
   private func takeCare(_ writer: inout Writer) -> Hashing {
@@ -293,12 +299,13 @@ public final class AccessLogFile: AccessReporter, Sendable {
       upkeep.tidy()
       writer.lines.finished = []
     }
-    guard tree != nil else { return .whoeverWaits }
+    guard tree != nil else { return .byThoseWhoWait }
     sign(writer.lines.checkpoints)
     writer.lines.checkpoints = []
     defer { writer.lines.isHashingDue = false }
-    for case (_, .checkpoint) in writer.batch.wishes { return .forCheckpoint }
-    return writer.lines.isHashingDue ? .now : .whoeverWaits
+    for case (_, .checkpoint) in writer.batch.wishes { return .now(isAsked: true) }
+    if writer.lines.isHashingDue { return .now(isAsked: false) }
+    return writer.batch.callers > 1 ? .byThoseWhoWait : .ifFree
   }
 
   // MARK: Checkpoints

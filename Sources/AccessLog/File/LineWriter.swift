@@ -90,8 +90,8 @@ struct LineWriter: ~Copyable {
       throw LogFiles.unavailable("cannot write the access log \(path)", error)
     }
     size += Int64(buffer.count)
-    take(upTo: buffer.count)
     if !settings.copies.isEmpty { forCopies += buffer }
+    take(upTo: buffer.count)
   }
 
   /// Counts the whole lines that are in the file now, and gives the records to the tree.
@@ -104,7 +104,7 @@ struct LineWriter: ~Copyable {
       start = end
     }
     nextSequence += UInt64(records.count)
-    if let tree, tree.add(buffer, records) { isHashingDue = true }
+    if let tree, tree.add(&buffer, &records) { isHashingDue = true }
   }
 
   var isOpen: Bool { file != nil }
@@ -125,9 +125,9 @@ struct LineWriter: ~Copyable {
 
   // What was written of the failed batch goes; where it cannot, the whole lines among it count.
   private mutating func recover(_ file: FileDescriptor, written: Int, after error: Errno) {
+    let isSyncFailure = written == buffer.count  // what a file holds after one is unknown
     let isWhole = ftruncate(file.rawValue, off_t(size)) == 0
     if !isWhole { take(upTo: written) }
-    let isSyncFailure = written == buffer.count  // what a file holds after one is unknown
     if isWhole && !isSyncFailure { return }
     if error != .badFileDescriptor { try? file.close() }  // a number that is not ours any more stays alone
     self.file = nil

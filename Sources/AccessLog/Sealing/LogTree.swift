@@ -43,16 +43,24 @@ final class LogTree: Sendable {
   /// The first line of its checkpoints.
   var origin: String { tree.withLock { $0.origin } }
 
-  /// Takes records that stand in `bytes`, in the order in which they are written.
+  /// Takes records that stand in `bytes`, in the order in which they are written. Both are left empty, with memory
+  /// that is used again: what one processor wrote is copied to another's once, by whom hashes it.
   ///
   /// - Returns: whether they should be hashed now: a checkpoint is due, or many wait.
-  func add(_ bytes: [UInt8], _ records: [Range<Int>]) -> Bool {
+  func add(_ bytes: inout [UInt8], _ records: inout [Range<Int>]) -> Bool {
     backlog.withLock { backlog in
-      let offset = backlog.bytes.count
-      backlog.bytes += bytes
-      for record in records { backlog.records.append(record.lowerBound + offset..<record.upperBound + offset) }
       let before = backlog.size
       backlog.size += UInt64(records.count)
+      if backlog.records.isEmpty {
+        swap(&backlog.bytes, &bytes)
+        swap(&backlog.records, &records)
+      } else {
+        let offset = backlog.bytes.count
+        backlog.bytes += bytes
+        for record in records { backlog.records.append(record.lowerBound + offset..<record.upperBound + offset) }
+      }
+      bytes.removeAll(keepingCapacity: bytes.capacity <= 1 << 20)
+      records.removeAll(keepingCapacity: records.capacity <= 1 << 16)
       lag.store(backlog.records.count, ordering: .relaxed)
       return before / Self.recordsBetweenCheckpoints != backlog.size / Self.recordsBetweenCheckpoints
         || backlog.bytes.count > Self.longestBacklog
