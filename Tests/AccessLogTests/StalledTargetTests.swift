@@ -65,43 +65,4 @@ import Testing
       try reader.close()
     }
   }
-
-  private static let bindfs = "/usr/bin/bindfs"
-  private static let mayMount =
-    getuid() == 0 && FileManager.default.isExecutableFile(atPath: bindfs)
-    && FileManager.default.isWritableFile(atPath: "/dev/fuse")
-
-  /// As a server of NFS that does not answer: a file system in a process that is stopped.
-  @Test(
-    .enabled(if: mayMount, "needs root, FUSE and bindfs; Scripts/setup.sh test installs it"), .timeLimit(.minutes(1)))
-  func aFileSystemWhoseServerStands() async throws {
-    try await withFolder { folder in
-      let (behind, mount) = (folder.appending("behind"), folder.appending("mount"))
-      for path in [behind, mount] {
-        try FileManager.default.createDirectory(atPath: path.string, withIntermediateDirectories: false)
-      }
-      #expect(try await runProcess(Self.bindfs, [behind.string, mount.string]).status == 0)
-      let found = try await runProcess("/usr/bin/pgrep", ["-f", "^\(Self.bindfs) \(behind)"])
-      let server = try #require(pid_t(found.output.filter(\.isNumber)))
-      let result = await Task { try await standing(server, behind, mount) }.result
-      kill(server, SIGCONT)
-      #expect(try await runProcess("/bin/umount", ["-l", mount.string]).status == 0)  // it ends with that
-      try result.get()
-    }
-  }
-
-  private func standing(_ server: pid_t, _ behind: FilePath, _ mount: FilePath) async throws {
-    let log = try AccessLogFile(AccessLogSettings(directory: mount, deadline: .milliseconds(200)))
-    for _ in 0..<20 { try await log.report(AccessEvent(.wrap)) }
-    kill(server, SIGSTOP)
-    await fails(log, callers: 5)
-    await fails(log, callers: 1)
-    kill(server, SIGCONT)
-    try await goesOn(log)
-    await log.close()
-    let (records, summary) = try readAll(behind)
-    #expect(records.map(\.sequence) == (1...UInt64(records.count)).map { $0 } && summary.damaged.count == 0)
-    #expect(records.count { $0.operation == .wrap } == 20 && records.last?.operation == .health)
-    #expect(records.count { $0.operation == .unwrap } <= 5)
-  }
 }
