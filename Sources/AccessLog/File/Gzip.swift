@@ -34,7 +34,7 @@ final class ChunkSource {
     self.path = path
     guard path.extension == "gz" else { return }
     guard let stream = unsafe strongroom_gunzip_begin() else { fatalError("out of memory") }  // ours from here on
-    unsafe self.stream = stream
+    unsafe self.stream = stream  // this object alone has it
   }
 
   deinit {
@@ -44,7 +44,7 @@ final class ChunkSource {
 
   /// The next bytes; none at the end.
   func next() throws -> [UInt8] {
-    guard let stream = unsafe stream else { return try read() }
+    guard let stream = unsafe stream else { return try read() }  // this object alone has it
     while true {
       if consumed == input.count, !isAtEnd, !isFull {
         input = try read()
@@ -58,14 +58,14 @@ final class ChunkSource {
       }
       let output = try unsafe [UInt8](unsafeUninitializedCapacity: Self.chunk) { memory, count in  // inflate fills it
         try unsafe input.withUnsafeMutableBufferPointer { input in  // for the call only
-          unsafe stream.pointee.next_in = input.baseAddress.map { unsafe $0 + consumed }
-          unsafe stream.pointee.avail_in = UInt32(input.count - consumed)
-          unsafe stream.pointee.next_out = memory.baseAddress
-          unsafe stream.pointee.avail_out = UInt32(memory.count)
-          guard unsafe strongroom_gunzip(stream) == 1 else { throw Self.damaged(path) }
-          isAtEnd = unsafe strongroom_gunzip_is_finished(stream) == 1
-          consumed = unsafe input.count - Int(stream.pointee.avail_in)
-          count = unsafe memory.count - Int(stream.pointee.avail_out)
+          unsafe stream.pointee.next_in = input.baseAddress.map { unsafe $0 + consumed }  // outlives the call
+          unsafe stream.pointee.avail_in = UInt32(input.count - consumed)  // the same count
+          unsafe stream.pointee.next_out = memory.baseAddress  // outlives the call
+          unsafe stream.pointee.avail_out = UInt32(memory.count)  // the same count
+          guard unsafe strongroom_gunzip(stream) == 1 else { throw Self.damaged(path) }  // our stream
+          isAtEnd = unsafe strongroom_gunzip_is_finished(stream) == 1  // our stream
+          consumed = unsafe input.count - Int(stream.pointee.avail_in)  // the same count
+          count = unsafe memory.count - Int(stream.pointee.avail_out)  // the same count
         }
       }
       isFull = output.count == Self.chunk
@@ -91,7 +91,7 @@ func compress(_ path: FilePath) throws {
   let source = try ChunkSource(path)
   let packed = FilePath(path.string + ".gz")
   let file = try AtomicFile(packed, replacing: true)
-  guard let stream = unsafe strongroom_gzip_begin() else { fatalError("out of memory") }
+  guard let stream = unsafe strongroom_gzip_begin() else { fatalError("out of memory") }  // our stream
   defer { unsafe free(stream) }  // from malloc
   var isLast = false
   while !isLast {
@@ -99,18 +99,18 @@ func compress(_ path: FilePath) throws {
     isLast = input.isEmpty
     var isFull: Bool
     repeat {
-      let output = unsafe [UInt8](unsafeUninitializedCapacity: ChunkSource.chunk) { memory, count in  // deflate fills it
+      let output = unsafe [UInt8](unsafeUninitializedCapacity: ChunkSource.chunk) { memory, count in  // filled here
         unsafe input.withUnsafeMutableBufferPointer { input in  // for the call only
-          unsafe stream.pointee.next_in = input.baseAddress
-          unsafe stream.pointee.avail_in = UInt32(input.count)
-          unsafe stream.pointee.next_out = memory.baseAddress
-          unsafe stream.pointee.avail_out = UInt32(memory.count)
-          unsafe stream.pointee.end_of_stream = isLast ? 1 : 0
-          unsafe precondition(isal_deflate(stream) == COMP_OK)
-          count = unsafe memory.count - Int(stream.pointee.avail_out)
+          unsafe stream.pointee.next_in = input.baseAddress  // outlives the call
+          unsafe stream.pointee.avail_in = UInt32(input.count)  // the same count
+          unsafe stream.pointee.next_out = memory.baseAddress  // outlives the call
+          unsafe stream.pointee.avail_out = UInt32(memory.count)  // the same count
+          unsafe stream.pointee.end_of_stream = isLast ? 1 : 0  // our stream
+          unsafe precondition(isal_deflate(stream) == COMP_OK)  // our stream
+          count = unsafe memory.count - Int(stream.pointee.avail_out)  // the same count
         }
       }
-      input = Array(input.suffix(Int(unsafe stream.pointee.avail_in)))
+      input = Array(input.suffix(Int(unsafe stream.pointee.avail_in)))  // the same count
       isFull = output.count == ChunkSource.chunk
       try file.write(output)
     } while isFull || !input.isEmpty

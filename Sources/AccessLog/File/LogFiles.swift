@@ -70,8 +70,10 @@ enum LogFiles {
   /// A pipe, a device, or a file that somebody else keeps (NFS, SMB, FUSE): no write is sure to come back soon.
   static func mayBlock(_ file: FileDescriptor) -> Bool {
     var status = stat()
-    guard unsafe fstat(file.rawValue, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return true }
-    return !local.contains(linux_file_system(file.rawValue))  // above: `status` outlives the call
+    guard unsafe fstat(file.rawValue, &status) == 0,  // `status` outlives the call
+      status.st_mode & S_IFMT == S_IFREG
+    else { return true }
+    return !local.contains(linux_file_system(file.rawValue))
   }
 
   static func unavailable(_ message: String, _ error: Errno) -> KMSError {
@@ -90,8 +92,7 @@ enum LogFiles {
 /// Writes some of `bytes` from `start` on. How many.
 func writeBytes(_ bytes: [UInt8], from start: Int, to file: FileDescriptor) throws(Errno) -> Int {
   while true {
-    // `bytes` outlives the call; the rest of it is given
-    let count = unsafe bytes.withUnsafeBytes {
+    let count = unsafe bytes.withUnsafeBytes {  // for the call only; the rest of it is given
       unsafe Glibc.write(file.rawValue, $0.baseAddress! + start, $0.count - start)  // within `bytes`
     }
     if count > 0 { return count }

@@ -56,8 +56,9 @@ struct WriterIndex {
   /// Half a line that a crash left is removed.
   func lock() throws(KMSError) -> Lock {
     do throws(Errno) {
-      let number = unsafe Glibc.open(path.string, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0o600)
-      guard number >= 0 else { throw Errno(rawValue: errno) }  // above: a Swift string, for the call only
+      let flags = O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW
+      let number = unsafe Glibc.open(path.string, flags, 0o600)  // a Swift string, for the call only
+      guard number >= 0 else { throw Errno(rawValue: errno) }
       let file = FileDescriptor(rawValue: number)
       // Others hold it for microseconds; one that was stopped meanwhile must not stop everybody.
       var tries = 0
