@@ -56,7 +56,7 @@ import Testing
       await log.close()
       var (messages, buffer) = ([String](), [UInt8](repeating: 0, count: 4096))
       while true {
-        let count = unsafe recv(socket, &buffer, buffer.count, CInt(MSG_DONTWAIT.rawValue))  // outlives the call
+        let count = unsafe recv(socket, &buffer, buffer.count, CInt(MSG_DONTWAIT))  // outlives the call
         guard count > 0 else { break }
         messages.append(String(decoding: buffer[..<count], as: UTF8.self))
       }
