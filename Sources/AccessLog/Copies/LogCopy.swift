@@ -175,7 +175,8 @@ struct CopyOutput: ~Copyable {
 
   private mutating func run(_ command: String) -> FileDescriptor? {
     guard let pipe = try? FileDescriptor.pipe() else { return nil }
-    _ = fcntl(pipe.writeEnd.rawValue, F_SETFD, FD_CLOEXEC)
+    // Another command that is started meanwhile must hold neither open.
+    for end in [pipe.readEnd, pipe.writeEnd] { _ = fcntl(end.rawValue, F_SETFD, FD_CLOEXEC) }
     var actions = unsafe posix_spawn_file_actions_t()  // made whole by init below
     unsafe posix_spawn_file_actions_init(&actions)  // `actions` outlives all of these calls
     defer { unsafe _ = posix_spawn_file_actions_destroy(&actions) }  // as above
