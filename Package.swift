@@ -56,7 +56,7 @@ let package = Package(
     // C, as it is
     .systemLibrary(name: "CP11Kit", pkgConfig: "p11-kit-1", providers: [.apt(["libp11-kit-dev"])]),
     .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
-    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    .systemLibrary(name: "CISAL", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
     .systemLibrary(name: "CJemalloc", pkgConfig: "jemalloc", providers: [.apt(["libjemalloc-dev"])]),
     .systemLibrary(name: "CGFShare", pkgConfig: "libgfshare", providers: [.apt(["libgfshare-dev"])]),
 
@@ -76,7 +76,7 @@ let package = Package(
 
     // The middle: knows providers only as `any KMSProvider`
     library("Envelope", ["KMSCore", "CryptoPrimitives", system]),
-    library("AccessLog", ["KMSCore", "DurableFiles", "CryptoPrimitives", "CLinux", "CZlib", system]),
+    library("AccessLog", ["KMSCore", "DurableFiles", "CryptoPrimitives", "CLinux", "CISAL", system]),
     library(
       "DataAtRest", ["KMSCore", "Envelope", "AccessLog", "Telemetry", "CryptoPrimitives", "DurableFiles", system]),
 
@@ -172,7 +172,7 @@ let package = Package(
     tests(
       "AccessLogTests",
       [
-        "AccessLog", "AccessLogWriter", "CryptoPrimitives", "InMemoryProvider", "KMSCore", system,
+        "AccessLog", "AccessLogWriter", "CryptoPrimitives", "InMemoryProvider", "KMSCore", "TestSupport", system,
         .product(name: "ServiceContextModule", package: "swift-service-context"),
       ]),
     .executableTarget(

@@ -3,14 +3,14 @@
 #   Scripts/setup.sh build|demo|test
 set -euo pipefail
 
-packages=(git libgfshare-dev libjemalloc-dev libp11-kit-dev libsqlite3-dev libssl-dev pkg-config zlib1g-dev)
+packages=(git libgfshare-dev libisal-dev libjemalloc-dev libp11-kit-dev libsqlite3-dev libssl-dev pkg-config)
 case "${1:-build}" in
   build) ;;
   demo) packages+=(softhsm2) ;;
   test)
     packages+=(
-      softhsm2 chromium gcc libc6-dev libgfshare-bin libnss3 libnss3-tools opensc opensc-pkcs11 openssl p11-kit prometheus python3
-      python3-venv python3-pip sqlite3)
+      softhsm2 bindfs chromium fuse3 gcc libc6-dev libgfshare-bin libnss3 libnss3-tools opensc opensc-pkcs11 openssl
+      p11-kit prometheus python3 python3-venv python3-pip sqlite3)
     ;;
   *) echo "usage: $0 build|demo|test" >&2; exit 2 ;;
 esac

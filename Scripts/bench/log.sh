@@ -24,7 +24,7 @@ printf '%-28s ' "signed, $((events / 10)) events:"
 "$BIN/AccessLogWriter" "$work/log" written $((events / 10)) 2 signed
 rm -rf "$work/log"
 
-# A log of so many MiB, not compressed, read with a filter that finds one line in a million.
+# A log of so many MiB, plain and then compressed, read with a filter that finds one line in a million.
 export SIZE=$mib LOG=$work/log
 mkdir "$LOG"
 python3 - <<'END'
@@ -43,11 +43,19 @@ with open(f"{folder}/access-20261124T000000.000000000Z-1.jsonl", "w") as out:
     print(f"{n} records, {written >> 20} MiB")
 END
 printf 'providers: { test: { type: memory } }\naccess-log: { path: %s }\n' "$LOG" >"$work/c.yaml"
+scan() {
+  for what in "wc -l" "grep -c '\"key_id\":\"rare\"'"; do
+    /usr/bin/time -f "%e s, %U s user, %M KiB  plain scan: $1$what" sh -c "$1$what $2 | cat >/dev/null"
+  done
+  /usr/bin/time -f '%e s, %U s user, %M KiB  log show --key rare' \
+    "$BIN/strongroom" log show --key rare --config "$work/c.yaml" >"$work/found"
+  /usr/bin/time -f '%e s, %U s user, %M KiB  log show --since 08:00:02 --outcome failure' \
+    "$BIN/strongroom" log show --since 2026-11-24T08:00:02Z --outcome failure --config "$work/c.yaml"
+  wc -l <"$work/found"
+}
 cat "$LOG"/* >/dev/null
-for what in "wc -l" "grep -c '\"key_id\":\"rare\"'"; do
-  /usr/bin/time -f "%e s, %M KiB  plain scan: $what" sh -c "$what '$LOG'/*.jsonl >/dev/null"
-done
-/usr/bin/time -f '%e s, %M KiB  log show --key rare' "$BIN/strongroom" log show --key rare --config "$work/c.yaml" >"$work/found"
-/usr/bin/time -f '%e s, %M KiB  log show --since 08:00:02 --outcome failure' \
-  "$BIN/strongroom" log show --since 2026-11-24T08:00:02Z --outcome failure --config "$work/c.yaml"
-wc -l <"$work/found"
+echo "not compressed:"
+scan "" "$LOG/*.jsonl"
+gzip -6 "$LOG"/*.jsonl
+echo "compressed, $(du -m "$LOG" | cut -f 1) MiB:"
+scan "zcat $LOG/*.gz | " "-"

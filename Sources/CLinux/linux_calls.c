@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <spawn.h>
 #include <sched.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -31,4 +32,9 @@ int linux_semaphore_wait(sem_t *semaphore, long nanoseconds) {
     while (sem_clockwait(semaphore, CLOCK_MONOTONIC, &end) != 0)
         if (errno != EINTR) return 0;
     return 1;
+}
+
+unsigned linux_file_system(int file) {
+    struct statfs info;
+    return fstatfs(file, &info) == 0 ? (unsigned)info.f_type : 0;
 }

@@ -3,7 +3,7 @@ internal import KMSCore
 
 /// A digest of 32 bytes, by value.
 package struct TreeHash: Sendable, Hashable {
-  private var words: SIMD4<UInt64>
+  fileprivate var words: SIMD4<UInt64>
 
   /// Nil unless there are 32.
   package init?(_ bytes: some Collection<UInt8>) {
@@ -23,10 +23,6 @@ package struct TreeHash: Sendable, Hashable {
   }
 
   package var bytes: [UInt8] { unsafe withUnsafeBytes(of: words) { unsafe Array($0) } }  // copied at once
-
-  fileprivate func feed(_ context: OpaquePointer) {
-    unsafe withUnsafeBytes(of: words) { unsafe _ = EVP_DigestUpdate(context, $0.baseAddress, 32) }  // as above
-  }
 }
 
 /// Hashes leaves and nodes of a Merkle tree (RFC 6962, 2.1). One context for all of them: making one costs as much
@@ -48,29 +44,32 @@ package struct TreeHasher: ~Copyable, @unchecked Sendable {  // it alone has its
 
   /// SHA-256 of 0x00 and the record.
   package mutating func leaf(_ record: Span<UInt8>) -> TreeHash {
-    start(0)
-    unsafe record.withUnsafeBufferPointer { unsafe _ = EVP_DigestUpdate(context, $0.baseAddress, $0.count) }  // its own
-    return finish()
+    start()
+    var prefix: UInt8 = 0
+    unsafe _ = EVP_DigestUpdate(context, &prefix, 1)  // one byte, for the call only
+    return finish(with: record)
   }
 
   /// SHA-256 of 0x01 and both.
   package mutating func node(_ left: TreeHash, _ right: TreeHash) -> TreeHash {
-    start(1)
-    unsafe left.feed(context)  // our context
-    unsafe right.feed(context)  // our context
-    return finish()
+    var bytes = InlineArray<65, UInt8>(repeating: 1)
+    unsafe withUnsafeMutableBytes(of: &bytes) { bytes in  // 1 + 32 + 32 of 65
+      unsafe withUnsafeBytes(of: left.words) { unsafe bytes[1..<33].copyBytes(from: $0) }  // as above
+      unsafe withUnsafeBytes(of: right.words) { unsafe bytes[33...].copyBytes(from: $0) }  // as above
+    }
+    start()
+    return finish(with: bytes.span)
   }
 
   /// Of the tree without leaves.
   package static let empty = TreeHash(SHA256.digest([UInt8]().span))!  // a digest has 32 bytes
 
-  private mutating func start(_ prefix: UInt8) {
-    var prefix = prefix
+  private mutating func start() {
     unsafe _ = EVP_DigestInit_ex2(context, nil, nil)  // the same again
-    unsafe _ = EVP_DigestUpdate(context, &prefix, 1)  // pointers for the call only
   }
 
-  private mutating func finish() -> TreeHash {
+  private mutating func finish(with bytes: Span<UInt8>) -> TreeHash {
+    unsafe bytes.withUnsafeBufferPointer { unsafe _ = EVP_DigestUpdate(context, $0.baseAddress, $0.count) }  // its own
     var hash = TreeHash()
     unsafe hash.finish(context)  // our context
     return hash

@@ -40,26 +40,37 @@ public struct Timestamp: Sendable, Hashable, Comparable, CustomStringConvertible
 
   /// ``description`` as 30 bytes of ASCII.
   public var rfc3339: [UInt8] {
-    var text = [UInt8](repeating: 0, count: 30)
+    let text = rfc3339Text
+    return text.indices.map { text[$0] }
+  }
+
+  /// ``rfc3339`` without an allocation.
+  package var rfc3339Text: InlineArray<30, UInt8> {
+    var text = InlineArray<30, UInt8>(repeating: 0)
     let second = seconds - (nanoseconds % 1_000_000_000 < 0 ? 1 : 0)
-    let (year, month, day) = Self.civil(daysSince1970: Self.floorDivide(second, 86_400))
-    let inDay = second - Self.floorDivide(second, 86_400) * 86_400
-    func put(_ value: Int64, width: Int, at end: Int, then separator: Character) {
-      var rest = value
-      for i in stride(from: end - 1, through: end - width, by: -1) {
-        text[i] = 0x30 + UInt8(rest % 10)
-        rest /= 10
-      }
-      text[end] = separator.asciiValue ?? 0
-    }
-    put(year, width: 4, at: 4, then: "-")
-    put(month, width: 2, at: 7, then: "-")
-    put(day, width: 2, at: 10, then: "T")
-    put(inDay / 3600, width: 2, at: 13, then: ":")
-    put(inDay / 60 % 60, width: 2, at: 16, then: ":")
-    put(inDay % 60, width: 2, at: 19, then: ".")
-    put(nanoseconds - second * 1_000_000_000, width: 9, at: 29, then: "Z")
+    let days = Self.floorDivide(second, 86_400)
+    let (year, month, day) = Self.civil(daysSince1970: days)
+    let inDay = UInt32(truncatingIfNeeded: second - days * 86_400)
+    Self.put(UInt32(truncatingIfNeeded: year), width: 4, then: "-", at: 4, &text)
+    Self.put(UInt32(truncatingIfNeeded: month), width: 2, then: "-", at: 7, &text)
+    Self.put(UInt32(truncatingIfNeeded: day), width: 2, then: "T", at: 10, &text)
+    Self.put(inDay / 3600, width: 2, then: ":", at: 13, &text)
+    Self.put(inDay / 60 % 60, width: 2, then: ":", at: 16, &text)
+    Self.put(inDay % 60, width: 2, then: ".", at: 19, &text)
+    let fraction = UInt32(truncatingIfNeeded: nanoseconds - second * 1_000_000_000)
+    Self.put(fraction, width: 9, then: "Z", at: 29, &text)
     return text
+  }
+
+  private static func put(
+    _ value: UInt32, width: Int, then separator: Unicode.Scalar, at end: Int, _ text: inout InlineArray<30, UInt8>
+  ) {
+    var rest = value
+    for i in 1...width {
+      text[end - i] = 0x30 + UInt8(truncatingIfNeeded: rest % 10)
+      rest /= 10
+    }
+    text[end] = UInt8(truncatingIfNeeded: separator.value)
   }
 
   /// Reads RFC 3339 in UTC (`Z`), with no or up to nine decimals, or a date alone. Nil when it is neither.

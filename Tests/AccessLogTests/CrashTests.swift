@@ -105,4 +105,40 @@ import Testing
       #expect(summary.damaged.count <= 1)
     }
   }
+
+  static let mayMountBindfs =
+    mayMount && FileManager.default.isExecutableFile(atPath: "/usr/bin/bindfs")
+    && FileManager.default.isWritableFile(atPath: "/dev/fuse")
+
+  /// As with a server of NFS that does not answer: a file system in a process that is stopped. The first call that
+  /// meets it is refused at its deadline like all others, and does not stand until the server goes on.
+  @Test(.enabled(if: mayMountBindfs, "needs root, FUSE and bindfs; Scripts/setup.sh test installs it"))
+  func aFileSystemThatStandsGoesOn() async throws {
+    try await withFolder { folder in
+      let script = """
+        mkdir "$2.behind" "$2.mount" && bindfs -f "$2.behind" "$2.mount" >/dev/null 2>&1 & server=$!
+        until mountpoint -q "$2.mount"; do sleep 0.01; done
+        out="$2.printed"
+        "$1" "$2.mount" >"$out" & writer=$!
+        until grep -q 10 "$out" || ! kill -0 $writer; do sleep 0.01; done
+        kill -STOP $server
+        until grep -q -- - "$out" || ! kill -0 $writer; do sleep 0.05; done
+        kill -CONT $server
+        until awk '/-/ { full = 1; next } full { on = 1; exit } END { exit !on }' "$out" || ! kill -0 $writer
+        do sleep 0.01; done
+        kill -KILL $writer; wait $writer; umount -l "$2.mount"; kill $server; wait $server; cat "$out"; rm "$out"
+        cp "$2.behind"/* "$2"; rm -r "$2.behind"; rmdir "$2.mount"
+        """
+      let printed = try await run(script, folder, namespace: true).split(separator: "\n").map(String.init)
+      let refused = try #require(printed.firstIndex(of: "-"), "nobody was refused")
+      #expect(printed[refused...].contains { $0 != "-" }, "it did not go on")
+      let (records, summary) = try readAll(folder)
+      let acknowledged = printed.filter { $0 != "-" }
+      let logged = Set(records.compactMap(\.requestID))
+      #expect(logged.isSuperset(of: acknowledged))
+      // What was on its way at its deadline, or when the writer was killed, may be there: no more.
+      #expect(logged.count <= acknowledged.count + 3)
+      #expect(records.map(\.sequence) == (1...UInt64(records.count)).map { $0 } && summary.damaged.count <= 1)
+    }
+  }
 }

@@ -83,6 +83,8 @@ func logarithm(_ x: Double) -> Double { log(x) }
     var settings = SyntheticWeek.settings
     settings.off = Set(Incident.allCases.map(\.rule)).subtracting([.newPrincipal])
     #expect(Set(week.alerts(settings).map(\.rule)) == [.newPrincipal])
+    settings.off = [.newPrincipal]
+    #expect(Set(week.alerts(settings).map(\.rule)) == Set(Incident.allCases.map(\.rule)).subtracting([.newPrincipal]))
   }
 
   /// The number that docs/monitoring states, of more weeks with `ALERT_WEEKS`.
@@ -97,6 +99,11 @@ func logarithm(_ x: Double) -> Double { log(x) }
     var rules = AlertRules(AlertSettings())
     var found: [Alert.Rule] = []
     rules.observe(Observation(AccessEvent(.sign))) { found.append($0.rule) }
+    rules.observe(Observation(AccessEvent(.sign, errorCode: .providerFailed))) { found.append($0.rule) }
+    #expect(found == [.checkpointFailed])
+    var settings = AlertSettings()
+    settings.off = [.checkpointFailed]
+    rules = AlertRules(settings)
     rules.observe(Observation(AccessEvent(.sign, errorCode: .providerFailed))) { found.append($0.rule) }
     #expect(found == [.checkpointFailed])
   }

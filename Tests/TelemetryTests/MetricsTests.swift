@@ -144,6 +144,37 @@ private let monitoring = URL(filePath: #filePath).appending(path: "../../../docs
     if file.hasSuffix(".json") { _ = try JSONSerialization.jsonObject(with: Data(text.utf8)) }
   }
 
+  private func queries(in value: Any) -> [String] {
+    if let object = value as? [String: Any] {
+      return object.flatMap { name, value in
+        if name == "expr", let query = value as? String { return [query] }
+        return queries(in: value)
+      }
+    }
+    return (value as? [Any])?.flatMap(queries(in:)) ?? []
+  }
+
+  /// As recording rules, with values for Grafana's variables.
+  @Test(.enabled(if: hasPromtool, "needs Debian's prometheus; Scripts/setup.sh test installs it"))
+  func theDashboardsQueriesAreQueries() async throws {
+    let data = try Data(contentsOf: URL(filePath: monitoring + "/grafana-dashboard.json"))
+    let queries = queries(in: try JSONSerialization.jsonObject(with: data))
+    #expect(queries.count >= 15)
+    func check(_ queries: [String]) async throws -> Int32 {
+      let rules = queries.map { query in
+        let plain = query.replacing(/\$__(rate_interval|range|interval)/, with: "5m").replacing("$", with: "")
+        return ["record": "a:b", "expr": plain]
+      }
+      // JSON is YAML too.
+      let file = ["groups": [["name": "dashboard", "rules": rules] as [String: Any]]]
+      let folder = TemporaryFolder()
+      try JSONSerialization.data(withJSONObject: file).write(to: URL(filePath: folder.path + "/rules.yml"))
+      return try await runProcess(promtool, ["check", "rules", "--lint=none", "rules.yml"], folder: folder.path).status
+    }
+    #expect(try await check(queries) == 0)
+    #expect(try await check(queries + ["sum(rate(x[5m])"]) != 0)
+  }
+
   @Test func everyRuleIsInTheDocumentation() throws {
     let text = try String(contentsOfFile: monitoring + "/README.md", encoding: .utf8)
     for rule in Alert.Rule.all { #expect(text.contains("`\(rule)`"), "\(rule)") }

@@ -113,14 +113,14 @@ struct CopyOutput: ~Copyable {
   private static func withoutSignal(_ body: () throws(Errno) -> Int) throws(Errno) -> Int {
     var (pipe, before, pending) = (sigset_t(), sigset_t(), sigset_t())
     unsafe sigemptyset(&pipe)  // all of these outlive their calls
-    unsafe sigaddset(&pipe, SIGPIPE)
-    unsafe sigpending(&pending)
-    let wasPending = unsafe sigismember(&pending, SIGPIPE) == 1
-    unsafe pthread_sigmask(SIG_BLOCK, &pipe, &before)
-    defer { unsafe _ = pthread_sigmask(SIG_SETMASK, &before, nil) }
+    unsafe sigaddset(&pipe, SIGPIPE)  // of this function
+    unsafe sigpending(&pending)  // of this function
+    let wasPending = unsafe sigismember(&pending, SIGPIPE) == 1  // of this function
+    unsafe pthread_sigmask(SIG_BLOCK, &pipe, &before)  // of this function
+    defer { unsafe _ = pthread_sigmask(SIG_SETMASK, &before, nil) }  // of this function
     do throws(Errno) { return try body() } catch {
       var now = timespec()
-      if error == .brokenPipe, !wasPending { unsafe _ = sigtimedwait(&pipe, nil, &now) }
+      if error == .brokenPipe, !wasPending { unsafe _ = sigtimedwait(&pipe, nil, &now) }  // as above
       throw error
     }
   }
@@ -153,8 +153,8 @@ struct CopyOutput: ~Copyable {
     guard bytes.count < room else { return nil }
     unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: bytes) }  // fits, as asked above
     let connected = unsafe withUnsafePointer(to: &address) { pointer in  // for the call only
-      unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        unsafe Glibc.connect(number, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+      unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {  // the address is a sockaddr
+        unsafe Glibc.connect(number, $0, socklen_t(MemoryLayout<sockaddr_un>.size))  // within the rebinding
       }
     }
     guard connected == 0 else {
@@ -169,18 +169,20 @@ struct CopyOutput: ~Copyable {
     let time =
       line.count > 44 && line.first == 0x7B ? String(decoding: line.dropFirst(14).prefix(26), as: UTF8.self) + "Z" : "-"
     let message = Array("<110>1 \(time) - strongroom \(getpid()) access - ".utf8) + line
-    return unsafe Glibc.send(descriptor.rawValue, message, message.count, CInt(MSG_NOSIGNAL)) == message.count
+    let count = unsafe Glibc.send(descriptor.rawValue, message, message.count, CInt(MSG_NOSIGNAL))  // for the call
+    return count == message.count
   }
 
   private mutating func run(_ command: String) -> FileDescriptor? {
     guard let pipe = try? FileDescriptor.pipe() else { return nil }
-    _ = fcntl(pipe.writeEnd.rawValue, F_SETFD, FD_CLOEXEC)
-    var actions = unsafe posix_spawn_file_actions_t()
+    // Another command that is started meanwhile must hold neither open.
+    for end in [pipe.readEnd, pipe.writeEnd] { _ = fcntl(end.rawValue, F_SETFD, FD_CLOEXEC) }
+    var actions = unsafe posix_spawn_file_actions_t()  // made whole by init below
     unsafe posix_spawn_file_actions_init(&actions)  // `actions` outlives all of these calls
-    defer { unsafe _ = posix_spawn_file_actions_destroy(&actions) }
-    unsafe posix_spawn_file_actions_adddup2(&actions, pipe.readEnd.rawValue, 0)
-    unsafe posix_spawn_file_actions_addclose(&actions, pipe.readEnd.rawValue)
-    let words: [UnsafeMutablePointer<CChar>?] = unsafe [strdup("/bin/sh"), strdup("-c"), strdup(command), nil]
+    defer { unsafe _ = posix_spawn_file_actions_destroy(&actions) }  // as above
+    unsafe posix_spawn_file_actions_adddup2(&actions, pipe.readEnd.rawValue, 0)  // as above
+    unsafe posix_spawn_file_actions_addclose(&actions, pipe.readEnd.rawValue)  // as above
+    let words = unsafe [strdup("/bin/sh"), strdup("-c"), strdup(command), nil]  // freed below
     defer { for i in 0..<3 { unsafe free(words[i]) } }  // from strdup
     var pid: pid_t = 0
     let result = unsafe posix_spawn(&pid, "/bin/sh", &actions, nil, words, environ)  // copies what it needs

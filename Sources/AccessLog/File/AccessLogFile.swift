@@ -1,3 +1,4 @@
+internal import CLinux
 import Dispatch
 public import KMSCore
 import Synchronization
@@ -6,52 +7,32 @@ package import SystemPackage
 /// The access log of one process: JSON Lines in a file of its own, in a folder that many processes may share.
 ///
 /// Callers append their line to a queue. Whoever finds nobody writing writes the whole queue in one go, in its own
-/// thread; the others wait for theirs to be written (group commit). When the disk has become slow, or every batch
-/// is synced, a thread of the log's own writes instead, so that no caller is held beyond its deadline. Only the
-/// caller that was writing when a quick disk stalled is held as long as the kernel holds it.
+/// thread; the others wait for theirs to be written (group commit). Where a write may take long (every batch is
+/// synced, the disk has become slow, a file system that is no disk of this machine) a thread of the log's own writes
+/// instead, so that no caller is held beyond its deadline. Only the caller that was writing when a quick disk stalled
+/// is held as long as the kernel holds it.
 public final class AccessLogFile: AccessReporter, Sendable {
-  private struct Waiter {
-    let lines: [EventLine]
-    let wish: Wish
-    /// Nil: nobody waits.
-    let continuation: CheckedContinuation<Void, any Error>?
-    let expires: UInt64
+  private let queue = Mutex(CommitQueue())
+  private struct Writer: ~Copyable {
+    var lines: LineWriter
+    var batch = CommitQueue.Batch()
   }
-
-  /// What is to be done once its lines are written.
-  private enum Wish {
-    case nothing, checkpoint, close
-    case end(Mailbox)
-  }
-
-  /// For what a writer left behind when it ended.
-  private final class Mailbox: Sendable {
-    let ended = Mutex<EndedLog?>(nil)
-  }
-
-  private struct State {
-    var pending: [Waiter] = []
-    var inFlight: [Waiter] = []
-    /// Somebody takes batches from `pending` until it is empty.
-    var isWriting = false
-    var isSlow = false
-    var isWatched = false
-    var isClosed = false
-  }
-
-  private let state = Mutex(State())
-  private let writer: Mutex<LineWriter>
-  /// Somebody writes, and will soon have done so.
-  private let isBriefly = Atomic(false)
+  private let writer: Mutex<Writer>
+  // What the queue was when it was last changed, for those who look at it without locking it.
+  private let phase = Atomic(CommitQueue.Phase.free.rawValue)
+  private let arrived = Atomic(0)
+  /// All up to this ticket are written, or have failed.
+  private let completed = Atomic<UInt64>(0)
+  private let hasFailures = Atomic(false)
   private let deadline: UInt64
   private let isSynced: Bool
   /// Whether operations without a principal are refused.
   public let requiresPrincipal: Bool
   private let settings: AccessLogSettings
+  /// Nil: nothing is signed.
+  private let tree: LogTree?
   private let signer: LogSigner?
-  private let onSigning: @Sendable (AccessEvent) -> Void
-  private let isSigning = Atomic(false)
-  private let signing = Mutex<Task<Void, Never>?>(nil)
+  private let signing: CheckpointSigning?
   private let upkeep: LogUpkeep
   private let copies = Mutex<[LogCopy]>([])  // set once, when it can be named
   private let writing = DispatchQueue(label: "access-log")
@@ -69,11 +50,12 @@ public final class AccessLogFile: AccessReporter, Sendable {
     onSigning: @escaping @Sendable (AccessEvent) -> Void = { _ in }
   ) throws {
     try settings.validate()
-    self.init(settings, try LineWriter(settings, sealedBy: signer?.keyName), signer, onSigning)
+    let tree = signer.map { LogTree(keyName: $0.keyName) }
+    self.init(settings, try LineWriter(settings, tree: tree), tree, signer, onSigning)
     copies.withLock { copies in
       copies = settings.copies.map { target in
         LogCopy(target) { [weak self] count, name in
-          Task { [weak self] in try? await self?.enqueue([.copiesLost(count, name)]) }  // told again with the next
+          Task { [weak self] in try? await self?.commit([.copiesLost(count, name)]) }  // told again with the next
         }
       }
     }
@@ -88,18 +70,21 @@ public final class AccessLogFile: AccessReporter, Sendable {
   }
 
   private init(
-    _ settings: AccessLogSettings, _ writer: consuming LineWriter, _ signer: LogSigner? = nil,
-    _ onSigning: @escaping @Sendable (AccessEvent) -> Void = { _ in }
+    _ settings: AccessLogSettings, _ writer: consuming LineWriter, _ tree: LogTree? = nil,
+    _ signer: LogSigner? = nil, _ onSigning: @escaping @Sendable (AccessEvent) -> Void = { _ in }
   ) {
     self.settings = settings
+    self.tree = tree
     self.signer = signer
-    self.onSigning = onSigning
+    signing = signer.map { CheckpointSigning($0, onSigning: onSigning) }
     upkeep = LogUpkeep(settings, signer: signer)
-    self.writer = Mutex(writer)
     let (seconds, attoseconds) = settings.deadline.components
     deadline = UInt64(seconds) * 1_000_000_000 + UInt64(attoseconds / 1_000_000_000)
     requiresPrincipal = settings.requiresPrincipal
     isSynced = settings.durability == .synced
+    let hasOwnThread = isSynced || writer.mayBlock
+    self.writer = Mutex(Writer(lines: writer))
+    withQueue { $0.hasOwnThread = hasOwnThread }
   }
 
   /// Returns when the event is written, and on the disk where the log is `synced`.
@@ -108,12 +93,13 @@ public final class AccessLogFile: AccessReporter, Sendable {
   /// - Throws: ``KMSError/Code/accessLogUnavailable`` on a failure or after the deadline. The next event is tried
   ///   anew.
   public func report(_ event: AccessEvent) async throws {
-    try await enqueue([EventLine(event)])
+    let line = EventLine(event)
+    try await commit { $0.join(line) }
   }
 
   /// The same for events that belong together: they are written in one go.
   public func report(_ events: [AccessEvent]) async throws {
-    if !events.isEmpty { try await enqueue(events.map { EventLine($0) }) }
+    if !events.isEmpty { try await commit(events.map { EventLine($0) }) }
   }
 
   /// Waits for what is on its way, and closes the file. Events that come later fail.
@@ -121,61 +107,101 @@ public final class AccessLogFile: AccessReporter, Sendable {
     await seal()
     await upkeep.finish()
     for copy in copies.withLock({ $0 }) { await copy.finish() }
-    try? await enqueue([], then: .close)  // without a line it can only be late, or closed already
-    _ = writer.withLockIfAvailable { $0.close() }  // held by a stalled write: closed when the log goes
+    try? await commit([], .close)  // without a line it can only be late, or closed already
+    _ = writer.withLockIfAvailable { $0.lines.close() }  // held by a stalled write: closed when the log goes
   }
 
   /// Ends this process' log by a record and a checkpoint that covers all. Events may follow: they begin another.
   ///
   /// Without a signer nothing is to be done. Where the checkpoint fails, the next start makes it.
   public func seal() async {
-    guard let signer else { return }
+    guard let signer, let tree, let signing else { return }
     await upkeep.crashedLogsAreClosed()
-    await signing.withLock { $0 }?.value
-    let mailbox = Mailbox()
-    try? await enqueue([], then: .end(mailbox))
+    sign(tree.hash(isAsked: false))
+    await signing.finish()
+    let mailbox = CommitQueue.Mailbox()
+    try? await commit([], .end(mailbox))
     guard let ended = mailbox.ended.withLock({ $0 }) else { return }
     let note = try? await signer.sign(ended.checkpoint.text)
     try? ended.finish(note, durability: settings.durability)
   }
 
-  private enum Role { case write, wait, wake, refused }
+  // MARK: Waiting
 
-  private func enqueue(_ lines: [EventLine], then wish: Wish = .nothing) async throws {
-    waitBriefly()
+  private func withQueue<Value>(_ body: (inout CommitQueue) -> sending Value) -> sending Value {
+    queue.withLock { queue in
+      let value = body(&queue)
+      phase.store(queue.phase.rawValue, ordering: .relaxed)
+      arrived.store(queue.waiting, ordering: .relaxed)
+      return value
+    }
+  }
+
+  private func commit(_ lines: [EventLine], _ wish: CommitQueue.Wish = .nothing) async throws {
+    try await commit { $0.join(lines, wish) }
+  }
+
+  private func commit(_ join: (inout CommitQueue) -> (ticket: UInt64, CommitQueue.Role)?) async throws {
+    guard let (ticket, role) = withQueue({ join(&$0) }) else {
+      throw KMSError(.accessLogUnavailable, "the access log is closed", advice: "Open it again.")
+    }
+    switch role {
+    case .write:
+      writeForAll()
+      return try check(ticket)
+    case .wake: writing.async { self.drain() }
+    case .wait: if look(ticket) { return try check(ticket) }
+    case .done: return
+    }
     try await withCheckedThrowingContinuation { continuation in
-      let waiter = Waiter(
-        lines: lines, wish: wish, continuation: continuation, expires: monotonicNanoseconds() + deadline)
-      let role = state.withLock { state -> Role in
-        if state.isClosed { return .refused }
-        if case .close = wish { state.isClosed = true }
-        state.pending.append(waiter)
-        if state.isWriting { return .wait }
-        state.isWriting = true
-        if isSynced || state.isSlow { return .wake }
-        isBriefly.store(true, ordering: .relaxed)
-        return .write
-      }
-      switch role {
-      case .write: drain()
-      case .wait: watch()
+      let caller = CommitQueue.Suspended(
+        ticket: ticket, expires: monotonicNanoseconds() + deadline, continuation: continuation)
+      switch withQueue({ $0.suspend(caller) }) {
+      case .done: return continuation.resume(with: Result { try check(ticket) })
+      case .write:
+        watch()
+        writeForAll()
       case .wake:
         watch()
         writing.async { self.drain() }
-      case .refused:
-        continuation.resume(
-          throwing: KMSError(.accessLogUnavailable, "the access log is closed", advice: "Open it again."))
+      case .wait: watch()
       }
     }
   }
 
-  // About 10 µs. A write takes 2, and being suspended and resumed many more: so a caller first looks for that long
-  // whether it can write itself.
-  private static let looks = 20_000
+  /// Of one that is done.
+  private func check(_ ticket: UInt64) throws {
+    guard hasFailures.load(ordering: .relaxed) else { return }
+    if let error = withQueue({ $0.failure(of: ticket) }) { throw error }
+  }
 
-  private func waitBriefly() {
-    var looks = 0
-    while looks < Self.looks, isBriefly.load(ordering: .relaxed) { looks += 1 }
+  // About 10 µs. A write takes 2, and being suspended and resumed many more: so a caller first looks for that long
+  // whether its line is written, or it can write itself. Meanwhile it hashes what others wrote.
+  private static let looks = 500
+
+  /// Whether it is done.
+  private func look(_ ticket: UInt64) -> Bool {
+    let tree = tree
+    for _ in 0..<Self.looks {
+      if completed.load(ordering: .acquiring) >= ticket { return true }
+      switch CommitQueue.Phase(rawValue: phase.load(ordering: .relaxed)) {
+      case .long: return false
+      case .free:
+        switch withQueue({ $0.lead(ticket) }) {
+        case .write:
+          writeForAll()
+          return true
+        case .done: return true
+        case .wake:
+          writing.async { self.drain() }
+          return false
+        case .wait: break
+        }
+      default:
+        if let tree, tree.hasBacklog { sign(tree.hashIfFree()) } else { linux_pause() }
+      }
+    }
+    return false
   }
 
   // MARK: Writing
@@ -184,103 +210,122 @@ public final class AccessLogFile: AccessReporter, Sendable {
   private static let batchesInARow = 4
   // From this time for a batch on, the log's own thread writes.
   private static let slow: UInt64 = 2_000_000
+  // Half a microsecond: as long as it takes to make a line.
+  private static let looksForCompany = 100
+  private static let processors = Int(linux_usable_processors())
 
-  private func drain() {
+  /// As a caller, whose own lines are in the first batch.
+  private func writeForAll() {
+    waitForCompany()
     for _ in 0..<Self.batchesInARow {
-      let batch = state.withLock { state -> [Waiter] in
-        state.isWriting = !state.pending.isEmpty
-        if !state.isWriting { isBriefly.store(false, ordering: .relaxed) }
-        swap(&state.pending, &state.inFlight)
-        return state.inFlight
-      }
-      if batch.isEmpty { return }
-      let start = monotonicNanoseconds()
-      let (result, checkpoint, finished) = writer.withLock { writer in
-        let result = Result { () throws(KMSError) in try Self.write(batch, by: &writer, now: start) }
-        let isDue = signer != nil && !isSigning.load(ordering: .relaxed)
-        let checkpoint = isDue ? writer.dueForCheckpoint(after: Self.wanted(batch)) : nil
-        if !settings.copies.isEmpty {
-          copies.withLock { for copy in $0 { copy.offer(writer.forCopies) } }
-          writer.forCopies = []
-        }
-        defer { writer.finished = [] }
-        return (result, checkpoint, writer.finished)
-      }
-      if let checkpoint { sign(checkpoint) }
-      if !finished.isEmpty { upkeep.tidy() }
-      let isSlow = monotonicNanoseconds() - start > Self.slow
-      let waiting = state.withLock { state -> [Waiter] in
-        state.isSlow = isSlow
-        defer { state.inFlight = [] }
-        return state.inFlight  // without those whose deadline has passed
-      }
-      for waiter in waiting { waiter.continuation?.resume(with: result.mapError { $0 as any Error }) }
+      let (goesOn, isSlow) = writeBatch()
+      if !goesOn { return }
       if isSlow { break }
     }
-    isBriefly.store(false, ordering: .relaxed)
     writing.async { self.drain() }
   }
 
-  private static func write(_ batch: [Waiter], by writer: inout LineWriter, now: UInt64) throws(KMSError) {
-    // A log that was sealed has nothing to show life of.
-    if !writer.isOpen, batch.count == 1, case .checkpoint = batch[0].wish { return }
-    try writer.write(batch.flatMap(\.lines), now: now)
-    for case .end(let mailbox) in batch.map(\.wish) {
-      let ended = try writer.end("closed")
-      mailbox.ended.withLock { $0 = ended }
+  /// On the log's own thread.
+  private func drain() {
+    while writeBatch().goesOn {}
+  }
+
+  // Callers that came together before will again: one write for all of them is cheaper than one each.
+  private func waitForCompany() {
+    let company = min(withQueue { $0.company }, Self.processors)
+    var looks = 0
+    while looks < Self.looksForCompany, arrived.load(ordering: .relaxed) < company {
+      looks += 1
+      linux_pause()
     }
+  }
+
+  private func writeBatch() -> (goesOn: Bool, isSlow: Bool) {
+    let start = monotonicNanoseconds()
+    let (goesOn, isSlow, hashing) = writer.withLock { writer in
+      writer.batch.removeAll()
+      withQueue { $0.take(&writer.batch) }
+      let error = write(&writer, now: start)
+      let hashing = takeCare(&writer)
+      let isSlow = isSynced || writer.lines.mayBlock || monotonicNanoseconds() - start > Self.slow
+      if error != nil { hasFailures.store(true, ordering: .relaxed) }
+      let (done, goesOn, upTo) = withQueue { queue in
+        queue.hasOwnThread = isSlow
+        let (done, goesOn) = queue.finish(error)
+        return (done, goesOn, queue.completed)
+      }
+      completed.store(upTo, ordering: .releasing)
+      for caller in done { caller.continuation.resume(with: error.map { .failure($0) } ?? .success(())) }
+      return (goesOn, isSlow, hashing)
+    }
+    if let tree {
+      switch hashing {
+      case .byThoseWhoWait: break
+      case .ifFree: sign(tree.hashIfFree())
+      case .now(let isAsked): sign(tree.hash(isAsked: isAsked))
+      }
+    }
+    return (goesOn, isSlow)
+  }
+
+  private func write(_ writer: inout Writer, now: UInt64) -> KMSError? {
+    do throws(KMSError) {
+      let isHeartbeat = writer.batch.callers == 1 && !writer.batch.wishes.isEmpty && !writer.batch.lines.isEmpty
+      // A log that was sealed has nothing to show life of.
+      if isHeartbeat && !writer.lines.isOpen { return nil }
+      try writer.lines.write(writer.batch.lines, now: now)
+      for case (_, .end(let mailbox)) in writer.batch.wishes {
+        let ended = try writer.lines.end("closed")
+        mailbox.ended.withLock { $0 = ended }
+      }
+      return nil
+    } catch { return error }
+  }
+
+  private enum Hashing {
+    // Callers come together: one hashes while the other writes.
+    case byThoseWhoWait
+    case ifFree
+    case now(isAsked: Bool)
+  }
+
+  /// What is to be done after a batch; and who is to hash it.
+  private func takeCare(_ writer: inout Writer) -> Hashing {
+    if !settings.copies.isEmpty {
+      copies.withLock { for copy in $0 { copy.offer(writer.lines.forCopies) } }
+      writer.lines.forCopies = []
+    }
+    if !writer.lines.finished.isEmpty {
+      upkeep.tidy()
+      writer.lines.finished = []
+    }
+    guard tree != nil else { return .byThoseWhoWait }
+    sign(writer.lines.checkpoints)
+    writer.lines.checkpoints = []
+    defer { writer.lines.isHashingDue = false }
+    for case (_, .checkpoint) in writer.batch.wishes { return .now(isAsked: true) }
+    if writer.lines.isHashingDue { return .now(isAsked: false) }
+    return writer.batch.callers > 1 ? .byThoseWhoWait : .ifFree
   }
 
   // MARK: Checkpoints
 
-  private static let recordsBetweenCheckpoints: UInt64 = 1000
   private static let heartbeat = DispatchTimeInterval.seconds(60)
 
-  /// How many records must be new for a checkpoint. A heartbeat is, and asks for one.
-  private static func wanted(_ batch: [Waiter]) -> UInt64 {
-    for case .checkpoint in batch.map(\.wish) { return 1 }
-    return recordsBetweenCheckpoints
-  }
-
-  // One at a time: where signing is slower than logging, each covers all that came meanwhile.
-  private func sign(_ checkpoint: Checkpoint) {
-    guard let signer, !isSigning.exchange(true, ordering: .acquiringAndReleasing) else { return }
-    let task = Task {
-      let start = monotonicNanoseconds()
-      var event = AccessEvent(
-        .sign, provider: signer.providerName, access: EventLine.own,
-        reason: "checkpoint of \(checkpoint.size) records")
-      var lines: [EventLine] = []
-      do {
-        lines = [EventLine.checkpoint(try await signer.sign(checkpoint.text))]
-      } catch {
-        event.errorCode = (error as? KMSError)?.code ?? .cancelled
-        event.errorMessage = (error as? KMSError)?.message ?? "cancelled"
-      }
-      event.timestamp = .now()
-      event.duration = .nanoseconds(Int64(monotonicNanoseconds() - start))
-      lines.append(.signed(event))
-      onSigning(event)
-      for i in lines.indices { lines[i].origin = checkpoint.origin }
-      try? await enqueue(lines)  // where it is lost, the next one covers the same
-      isSigning.store(false, ordering: .releasing)
-    }
-    signing.withLock { $0 = task }
+  private func sign(_ checkpoints: [Checkpoint]) {
+    guard !checkpoints.isEmpty else { return }
+    signing?.sign(checkpoints) { lines in try? await self.commit(lines) }
   }
 
   private func beat() {
     watching.asyncAfter(deadline: .now() + Self.heartbeat) { [weak self] in
       guard let self else { return }
       // By no task: it must not wait for the others of a busy process. A log that does not take it shows that.
-      let waiter = Waiter(
-        lines: [.heartbeat()], wish: .checkpoint, continuation: nil, expires: monotonicNanoseconds() + deadline)
-      let mustWrite = state.withLock { state in
-        guard !state.isClosed else { return false }
-        state.pending.append(waiter)
-        defer { state.isWriting = true }
-        return !state.isWriting
+      guard let (_, role) = withQueue({ $0.join([.heartbeat()], .checkpoint, isAsked: false) }) else { return }
+      switch role {
+      case .write, .wake: writing.async { self.drain() }
+      case .wait, .done: break
       }
-      if mustWrite { writing.async { self.drain() } }
       beat()
     }
   }
@@ -289,9 +334,9 @@ public final class AccessLogFile: AccessReporter, Sendable {
 
   // One timer at a time, for the caller that waits longest.
   private func watch() {
-    let isFirst = state.withLock { state in
-      defer { state.isWatched = true }
-      return !state.isWatched
+    let isFirst = withQueue { queue in
+      defer { queue.isWatched = true }
+      return !queue.isWatched
     }
     if isFirst { watch(after: deadline) }
   }
@@ -302,23 +347,11 @@ public final class AccessLogFile: AccessReporter, Sendable {
 
   private func expire() {
     let now = monotonicNanoseconds()
-    let (late, next) = state.withLock { state -> ([Waiter], UInt64?) in
-      var late: [Waiter] = []
-      func sort(_ waiters: inout [Waiter]) {
-        guard waiters.contains(where: { $0.expires <= now }) else { return }
-        late += waiters.filter { $0.expires <= now }
-        waiters.removeAll { $0.expires <= now }
-      }
-      sort(&state.inFlight)  // these lines may yet be written; the others never are
-      sort(&state.pending)
-      let next = (state.inFlight + state.pending).map(\.expires).min()
-      state.isWatched = next != nil
-      return (late, next)
-    }
+    let (late, next) = withQueue { $0.expire(now) }
     if let next { watch(after: next - now) }
     let error = KMSError(
       .accessLogUnavailable, "the access log took no event within its deadline",
       advice: "Look whether its disk is full or stalled; calls go on as soon as it can be written.")
-    for waiter in late { waiter.continuation?.resume(throwing: error) }
+    for caller in late { caller.continuation.resume(throwing: error) }
   }
 }

@@ -34,7 +34,7 @@ struct EventLine: Sendable {
   // `{"timestamp":"` and 30 bytes and `"`
   private static let sequencePosition = 45
 
-  init(_ event: AccessEvent) { self.init(event, type: event.recordType) }
+  init(_ event: borrowing AccessEvent) { self.init(event, type: event.recordType) }
 
   init(unnumbered bytes: [UInt8]) {
     self.bytes = bytes
@@ -42,11 +42,11 @@ struct EventLine: Sendable {
   }
 
   /// - Parameter fields: names that need no escaping, and texts that are not cut.
-  init(_ event: AccessEvent, type: AccessEvent.RecordType, fields: [(String, String)] = []) {
+  init(_ event: borrowing AccessEvent, type: AccessEvent.RecordType, fields: [(String, String)] = []) {
     var line: [UInt8] = []
     line.reserveCapacity(480)
     line += #"{"timestamp":""#.utf8
-    line += event.timestamp.rfc3339
+    line.append(event.timestamp.rfc3339Text.span)
     line.append(0x22)
     if type != .access {
       line += #","record":"#.utf8
@@ -85,8 +85,8 @@ struct EventLine: Sendable {
     }
     if let tag = event.access.contextTag {
       line += #","context_tag":""#.utf8
-      for shift in stride(from: 60, through: 0, by: -4) {
-        line.append(hexDigit(UInt8(truncatingIfNeeded: tag >> UInt64(shift)) & 15))
+      line.append(addingCapacity: 16) { output in
+        for i in 0..<16 { output.append(hexDigit(UInt8(truncatingIfNeeded: tag >> UInt64(60 - 4 * i)) & 15)) }
       }
       line.append(0x22)
     }
@@ -127,11 +127,13 @@ struct EventLine: Sendable {
 
   // As `KeyVersionID.description` prints it, without its intermediate strings.
   private static func append(_ id: KeyVersionID, to line: inout [UInt8]) {
-    let dashed = id.isUUIDv7
-    for (i, byte) in id.bytes.enumerated() {
-      if dashed, i == 4 || i == 6 || i == 8 || i == 10 { line.append(0x2D) }
-      line.append(hexDigit(byte >> 4))
-      line.append(hexDigit(byte & 15))
+    let (bytes, dashed) = (id.bytes, id.isUUIDv7)
+    line.append(addingCapacity: 2 * bytes.count + 4) { output in
+      for i in bytes.indices {
+        if dashed, i == 4 || i == 6 || i == 8 || i == 10 { output.append(0x2D) }
+        output.append(hexDigit(bytes[i] >> 4))
+        output.append(hexDigit(bytes[i] & 15))
+      }
     }
   }
 }

@@ -1,4 +1,4 @@
-internal import CZlib
+internal import CISAL
 import DurableFiles
 import Glibc
 import KMSCore
@@ -10,10 +10,12 @@ import SystemPackage
 final class ChunkSource {
   private let file: FileDescriptor
   private let path: FilePath
-  private var stream: UnsafeMutablePointer<z_stream>?
+  private var stream: UnsafeMutablePointer<inflate_state>?
   private var input: [UInt8] = []
   private var consumed = 0
   private var isAtEnd = false
+  /// More may come without further input.
+  private var isFull = false
 
   static let chunk = 1 << 18
 
@@ -31,25 +33,20 @@ final class ChunkSource {
     }
     self.path = path
     guard path.extension == "gz" else { return }
-    let stream = UnsafeMutablePointer<z_stream>.allocate(capacity: 1)
-    unsafe stream.initialize(to: z_stream())
-    unsafe self.stream = stream
-    guard unsafe strongroom_gunzip_begin(stream) == Z_OK else { throw Self.damaged(path) }
+    guard let stream = unsafe strongroom_gunzip_begin() else { fatalError("out of memory") }  // ours from here on
+    unsafe self.stream = stream  // this object alone has it
   }
 
   deinit {
     try? file.close()
-    if let stream = unsafe stream {
-      unsafe inflateEnd(stream)
-      unsafe stream.deallocate()
-    }
+    if let stream = unsafe stream { unsafe free(stream) }  // from malloc
   }
 
   /// The next bytes; none at the end.
   func next() throws -> [UInt8] {
-    guard let stream = unsafe stream else { return try read() }
+    guard let stream = unsafe stream else { return try read() }  // this object alone has it
     while true {
-      if consumed == input.count, !isAtEnd {
+      if consumed == input.count, !isAtEnd, !isFull {
         input = try read()
         consumed = 0
         // Cut off inside the stream.
@@ -61,17 +58,17 @@ final class ChunkSource {
       }
       let output = try unsafe [UInt8](unsafeUninitializedCapacity: Self.chunk) { memory, count in  // inflate fills it
         try unsafe input.withUnsafeMutableBufferPointer { input in  // for the call only
-          unsafe stream.pointee.next_in = input.baseAddress.map { unsafe $0 + consumed }
-          unsafe stream.pointee.avail_in = UInt32(input.count - consumed)
-          unsafe stream.pointee.next_out = memory.baseAddress
-          unsafe stream.pointee.avail_out = UInt32(memory.count)
-          let result = unsafe inflate(stream, Z_NO_FLUSH)
-          guard result == Z_OK || result == Z_STREAM_END || result == Z_BUF_ERROR else { throw Self.damaged(path) }
-          isAtEnd = result == Z_STREAM_END
-          consumed = unsafe input.count - Int(stream.pointee.avail_in)
-          count = unsafe memory.count - Int(stream.pointee.avail_out)
+          unsafe stream.pointee.next_in = input.baseAddress.map { unsafe $0 + consumed }  // outlives the call
+          unsafe stream.pointee.avail_in = UInt32(input.count - consumed)  // the same count
+          unsafe stream.pointee.next_out = memory.baseAddress  // outlives the call
+          unsafe stream.pointee.avail_out = UInt32(memory.count)  // the same count
+          guard unsafe strongroom_gunzip(stream) == 1 else { throw Self.damaged(path) }  // our stream
+          isAtEnd = unsafe strongroom_gunzip_is_finished(stream) == 1  // our stream
+          consumed = unsafe input.count - Int(stream.pointee.avail_in)  // the same count
+          count = unsafe memory.count - Int(stream.pointee.avail_out)  // the same count
         }
       }
+      isFull = output.count == Self.chunk
       if !output.isEmpty { return output }
     }
   }
@@ -94,32 +91,29 @@ func compress(_ path: FilePath) throws {
   let source = try ChunkSource(path)
   let packed = FilePath(path.string + ".gz")
   let file = try AtomicFile(packed, replacing: true)
-  let stream = UnsafeMutablePointer<z_stream>.allocate(capacity: 1)
-  unsafe stream.initialize(to: z_stream())
-  guard unsafe strongroom_gzip_begin(stream) == Z_OK else { fatalError("out of memory") }
-  defer {
-    unsafe deflateEnd(stream)
-    unsafe stream.deallocate()
-  }
+  guard let stream = unsafe strongroom_gzip_begin() else { fatalError("out of memory") }  // our stream
+  defer { unsafe free(stream) }  // from malloc
   var isLast = false
   while !isLast {
     var input = try source.next()
     isLast = input.isEmpty
-    var output: [UInt8] = []
+    var isFull: Bool
     repeat {
-      output = unsafe [UInt8](unsafeUninitializedCapacity: ChunkSource.chunk) { memory, count in  // deflate fills it
+      let output = unsafe [UInt8](unsafeUninitializedCapacity: ChunkSource.chunk) { memory, count in  // filled here
         unsafe input.withUnsafeMutableBufferPointer { input in  // for the call only
-          unsafe stream.pointee.next_in = input.baseAddress
-          unsafe stream.pointee.avail_in = UInt32(input.count)
-          unsafe stream.pointee.next_out = memory.baseAddress
-          unsafe stream.pointee.avail_out = UInt32(memory.count)
-          unsafe _ = deflate(stream, isLast ? Z_FINISH : Z_NO_FLUSH)
-          count = unsafe memory.count - Int(stream.pointee.avail_out)
+          unsafe stream.pointee.next_in = input.baseAddress  // outlives the call
+          unsafe stream.pointee.avail_in = UInt32(input.count)  // the same count
+          unsafe stream.pointee.next_out = memory.baseAddress  // outlives the call
+          unsafe stream.pointee.avail_out = UInt32(memory.count)  // the same count
+          unsafe stream.pointee.end_of_stream = isLast ? 1 : 0  // our stream
+          unsafe precondition(isal_deflate(stream) == COMP_OK)  // our stream
+          count = unsafe memory.count - Int(stream.pointee.avail_out)  // the same count
         }
       }
-      input = Array(input.suffix(Int(unsafe stream.pointee.avail_in)))
+      input = Array(input.suffix(Int(unsafe stream.pointee.avail_in)))  // the same count
+      isFull = output.count == ChunkSource.chunk
       try file.write(output)
-    } while output.count == ChunkSource.chunk || !input.isEmpty
+    } while isFull || !input.isEmpty
   }
   // The time of its last record says how long it is kept.
   if let status = try FileStatus(path) {

@@ -35,13 +35,20 @@ extension [UInt8] {
   }
 
   mutating func append(decimal value: UInt64, minimumWidth: Int = 1) {
-    let start = count
-    var rest = value
+    var digits = InlineArray<20, UInt8>(repeating: 0x30)
+    var (rest, count) = (value, 0)
     repeat {
-      append(0x30 + UInt8(rest % 10))
+      count += 1
+      digits[20 - count] = 0x30 + UInt8(truncatingIfNeeded: rest % 10)
       rest /= 10
-    } while rest > 0 || count - start < minimumWidth
-    self[start...].reverse()
+    } while rest > 0
+    append(digits.span.extracting((20 - Swift.max(count, minimumWidth))...))
+  }
+
+  mutating func append(_ bytes: Span<UInt8>) {
+    append(addingCapacity: bytes.count) { output in
+      for i in bytes.indices { output.append(bytes[i]) }
+    }
   }
 }
 

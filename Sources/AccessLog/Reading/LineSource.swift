@@ -5,8 +5,8 @@ import SystemPackage
 /// Whether `text` stands in the line.
 func contains(_ line: ArraySlice<UInt8>, _ text: [UInt8]) -> Bool {
   unsafe line.withUnsafeBytes { line in  // both for the call only
-    unsafe text.withUnsafeBytes { text in
-      unsafe linux_contains(line.baseAddress, line.count, text.baseAddress, text.count) == 1
+    unsafe text.withUnsafeBytes { text in  // as above
+      unsafe linux_contains(line.baseAddress, line.count, text.baseAddress, text.count) == 1  // as above
     }
   }
 }
@@ -59,9 +59,9 @@ final class LineSource {
   private func newline(from start: Int) -> Int? {
     unsafe buffer.withUnsafeBytes { bytes in  // for the call only
       guard start < bytes.count, let base = bytes.baseAddress,
-        let found = unsafe memchr(base + start, 0x0A, bytes.count - start)
+        let found = unsafe memchr(base + start, 0x0A, bytes.count - start)  // within `bytes`
       else { return nil }
-      return unsafe UnsafeRawPointer(found) - base
+      return unsafe UnsafeRawPointer(found) - base  // in the same bytes
     }
   }
 

@@ -56,8 +56,9 @@ struct WriterIndex {
   /// Half a line that a crash left is removed.
   func lock() throws(KMSError) -> Lock {
     do throws(Errno) {
-      let number = unsafe Glibc.open(path.string, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0o600)
-      guard number >= 0 else { throw Errno(rawValue: errno) }  // above: a Swift string, for the call only
+      let flags = O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW
+      let number = unsafe Glibc.open(path.string, flags, 0o600)  // a Swift string, for the call only
+      guard number >= 0 else { throw Errno(rawValue: errno) }
       let file = FileDescriptor(rawValue: number)
       // Others hold it for microseconds; one that was stopped meanwhile must not stop everybody.
       var tries = 0
@@ -82,7 +83,7 @@ struct WriterIndex {
       let begin = tail[..<newline].lastIndex(of: 0x0A).map { $0 + 1 } ?? 0
       return Lock(file: file, last: Self.hash(tail[begin..<newline]))
     } catch {
-      throw LineWriter.unavailable("cannot use the access log's index \(path)", error)
+      throw LogFiles.unavailable("cannot use the access log's index \(path)", error)
     }
   }
 
@@ -92,7 +93,7 @@ struct WriterIndex {
       // In one go, or it is half a line for the next one to remove.
       guard try writeBytes(line, from: 0, to: lock.file) == line.count else { throw .noSpace }
     } catch {
-      throw LineWriter.unavailable("cannot write the access log's index \(path)", error)
+      throw LogFiles.unavailable("cannot write the access log's index \(path)", error)
     }
   }
 }

@@ -110,7 +110,9 @@ private struct LeftLog: Sendable {
       // A whole last line needs nothing more.
       var last: UInt8 = 0
       let size = lseek(file.rawValue, 0, SEEK_END)
-      guard size > 0, unsafe pread(file.rawValue, &last, 1, size - 1) == 1, last != 0x0A else { return nil }
+      guard size > 0, unsafe pread(file.rawValue, &last, 1, size - 1) == 1,  // one byte, which outlives the call
+        last != 0x0A
+      else { return nil }
     } else if try Self.isClosed(file) {
       return nil
     }

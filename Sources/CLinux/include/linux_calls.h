@@ -19,3 +19,15 @@ int linux_usable_processors(void);
 
 /* Whether the semaphore was taken within that time of the monotonic clock. */
 int linux_semaphore_wait(sem_t *semaphore, long nanoseconds);
+
+/* The kind of file system that the file is on, as in statfs(2); 0 when that cannot be said. */
+unsigned linux_file_system(int file);
+
+/* One look of many at a value that another thread is about to change. */
+static inline void linux_pause(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb");
+#endif
+}

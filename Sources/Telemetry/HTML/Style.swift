@@ -15,7 +15,7 @@ enum Style {
     .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.5rem,1fr));gap:.6rem;margin:.8rem 0}
     .tile{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:.6rem .9rem}
     .tile b{display:block;font-size:1.5rem;font-variant-numeric:tabular-nums}
-    .pair{display:grid;grid-template-columns:1fr;gap:0 .8rem}
+    .pair{display:grid;grid-template-columns:1fr;gap:.8rem;margin:.8rem 0;align-items:start}.pair>section{margin:0}
     @media(min-width:48rem){.pair{grid-template-columns:1fr 1fr}}
     .columns{display:block;width:100%;height:9rem}
     .scale{display:flex;justify-content:space-between;font-size:.8rem;color:var(--dim)}

@@ -1,21 +1,5 @@
 import DurableFiles
-import KMSCore
 import SystemPackage
-
-/// What makes one writer's records one log that can be checked: its name and its tree.
-struct WriterSeal: Sendable {
-  let keyName: String
-  /// The first line of its checkpoints. Each writer is a log of its own.
-  let origin: String
-  var tree = MerkleFrontier()
-  /// Size of the tree that a checkpoint was last asked for.
-  var asked: UInt64 = 0
-
-  init(keyName: String) {
-    self.keyName = keyName
-    origin = "\(keyName)/\(KeyVersionID.make())"
-  }
-}
 
 /// A writer's log that has its last record, and waits for its last checkpoint.
 struct EndedLog: Sendable {

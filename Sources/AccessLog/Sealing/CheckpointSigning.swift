@@ -1,0 +1,73 @@
+import KMSCore
+import Synchronization
+
+/// Has checkpoints signed one after the other, off the callers' path, and the results logged.
+final class CheckpointSigning: Sendable {
+  private struct Queue {
+    var waiting: [Checkpoint] = []
+    var task: Task<Void, Never>?
+  }
+
+  // What a slow signer may be behind. Beyond, the newest stands for the one before, whose records it covers.
+  private static let limit = 1024
+
+  private let signer: LogSigner
+  private let onSigning: @Sendable (AccessEvent) -> Void
+  private let queue = Mutex(Queue())
+
+  init(_ signer: LogSigner, onSigning: @escaping @Sendable (AccessEvent) -> Void) {
+    self.signer = signer
+    self.onSigning = onSigning
+  }
+
+  /// - Parameter log: takes the lines that come of it; where it loses them, the next checkpoint covers the same.
+  func sign(_ checkpoints: [Checkpoint], log: @escaping @Sendable ([EventLine]) async -> Void) {
+    guard !checkpoints.isEmpty else { return }
+    queue.withLock { queue in
+      for checkpoint in checkpoints {
+        if queue.waiting.count >= Self.limit { queue.waiting.removeLast() }
+        queue.waiting.append(checkpoint)
+      }
+      if queue.task == nil { queue.task = Task { await self.run(log) } }
+    }
+  }
+
+  /// Returns when nothing waits to be signed.
+  func finish() async {
+    while let task = queue.withLock({ $0.task }) { await task.value }
+  }
+
+  private func run(_ log: @Sendable ([EventLine]) async -> Void) async {
+    while let checkpoint = next() { await log(await lines(for: checkpoint)) }
+  }
+
+  private func next() -> Checkpoint? {
+    queue.withLock { queue in
+      guard !queue.waiting.isEmpty else {
+        queue.task = nil
+        return nil
+      }
+      return queue.waiting.removeFirst()
+    }
+  }
+
+  private func lines(for checkpoint: Checkpoint) async -> [EventLine] {
+    let start = monotonicNanoseconds()
+    var event = AccessEvent(
+      .sign, provider: signer.providerName, access: EventLine.own,
+      reason: "checkpoint of \(checkpoint.size) records")
+    var lines: [EventLine] = []
+    do {
+      lines = [EventLine.checkpoint(try await signer.sign(checkpoint.text))]
+    } catch {
+      event.errorCode = (error as? KMSError)?.code ?? .cancelled
+      event.errorMessage = (error as? KMSError)?.message ?? "cancelled"
+    }
+    event.timestamp = .now()
+    event.duration = .nanoseconds(Int64(monotonicNanoseconds() - start))
+    lines.append(.signed(event))
+    onSigning(event)
+    for i in lines.indices { lines[i].origin = checkpoint.origin }
+    return lines
+  }
+}

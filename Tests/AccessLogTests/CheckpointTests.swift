@@ -1,0 +1,68 @@
+import Foundation
+import KMSCore
+import SystemPackage
+import Testing
+
+@testable import AccessLog
+
+/// A checkpoint at each 1,000 records, at the boundary and once, whoever writes.
+@Suite struct CheckpointTests {
+  /// Sizes of the checkpoints in a folder's only log, in order, and how many records it has.
+  private func checkpoints(_ folder: FilePath) async throws -> (sizes: [UInt64], records: UInt64) {
+    var sizes: [UInt64] = []
+    var records: UInt64 = 0
+    for name in try logFiles(folder) {
+      for line in try await content(folder, name).split(separator: "\n") {
+        if let note = EventLine.note(in: Array(line.utf8)[...]) {
+          sizes.append(try #require(Checkpoint(text: note.text)).size)
+        } else {
+          records += 1
+        }
+      }
+    }
+    return (sizes, records)
+  }
+
+  private func logFiles(_ folder: FilePath) throws -> [String] {
+    try files(in: folder).filter { LogFileName($0) != nil }
+  }
+
+  @Test(arguments: [(1, 3000), (2, 2500), (8, 700)])
+  func onceAtEveryThousand(_ callers: Int, _ each: Int) async throws {
+    try await withFolder { folder in
+      let test = try await TestSigner()
+      // Files are begun meanwhile, whose first records count too.
+      let log = try AccessLogFile(AccessLogSettings(directory: folder, rotateAt: 300_000), signer: test.signer)
+      try await withThrowingTaskGroup { group in
+        for caller in 0..<callers {
+          group.addTask {
+            for i in 0..<each {
+              try await log.report(AccessEvent(.wrap, access: Access(principal: "\(caller)", requestID: "\(i)")))
+            }
+          }
+        }
+        try await group.waitForAll()
+      }
+      await log.close()
+      let (sizes, records) = try await checkpoints(folder)
+      #expect(records > UInt64(callers * each))
+      #expect(sizes == stride(from: 1000, to: records, by: 1000) + [records])
+      #expect(try test.verify(folder).findings == [])
+    }
+  }
+
+  @Test func notBeforeTheThousandth() async throws {
+    try await withFolder { folder in
+      let test = try await TestSigner()
+      let log = try AccessLogFile(AccessLogSettings(directory: folder), signer: test.signer)
+      func sizes() async throws -> [UInt64] { try await checkpoints(folder).sizes }
+      for _ in 0..<998 { try await log.report(AccessEvent(.wrap)) }  // and the file's first record
+      try await Task.sleep(for: .milliseconds(50))
+      #expect(try await sizes() == [])
+      try await log.report(AccessEvent(.wrap))
+      for _ in 0..<200 where try await sizes().isEmpty { try await Task.sleep(for: .milliseconds(10)) }
+      #expect(try await sizes() == [1000])
+      await log.close()
+    }
+  }
+}

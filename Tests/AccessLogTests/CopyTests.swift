@@ -1,0 +1,100 @@
+import Foundation
+import Glibc
+import KMSCore
+import SystemPackage
+import Testing
+
+@testable import AccessLog
+
+/// Copies of the log's lines, to real sockets and processes. The log itself never waits for one.
+@Suite struct CopyTests {
+  private func settings(_ folder: FilePath, _ copies: [LogCopyTarget]) -> AccessLogSettings {
+    var settings = AccessLogSettings(directory: folder.appending("log"))
+    settings.copies = copies
+    return settings
+  }
+
+  private func lines(_ folder: FilePath) throws -> [String] {
+    try files(in: folder.appending("log")).filter { LogFileName($0) != nil }.flatMap { name in
+      try String(contentsOfFile: folder.appending("log").appending(name).string, encoding: .utf8)
+        .split(separator: "\n").map(String.init)
+    }
+  }
+
+  @Test func aCommandGetsEachLine() async throws {
+    try await withFolder { folder in
+      let log = try AccessLogFile(settings(folder, [.command("cat > '\(folder)/copy'")]))
+      for i in 0..<500 { try await log.report(AccessEvent(.wrap, access: Access(requestID: "\(i)"))) }
+      await log.close()
+      let expected = try lines(folder)
+      var copied: [String] = []
+      for _ in 0..<200 where copied.count < expected.count {
+        try await Task.sleep(for: .milliseconds(10))
+        let text = (try? String(contentsOfFile: folder.appending("copy").string, encoding: .utf8)) ?? ""
+        copied = text.split(separator: "\n").map(String.init)
+      }
+      #expect(copied == expected && expected.count == 500)
+    }
+  }
+
+  @Test func syslogGetsAMessageALine() async throws {
+    try await withFolder { folder in
+      let path = folder.appending("socket").string
+      let socket = Glibc.socket(AF_UNIX, CInt(SOCK_DGRAM.rawValue), 0)
+      defer { close(socket) }
+      var address = sockaddr_un()
+      address.sun_family = sa_family_t(AF_UNIX)
+      unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: Array(path.utf8)) }  // it fits
+      let bound = unsafe withUnsafePointer(to: &address) { pointer in  // for the call only
+        unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {  // the address is a sockaddr
+          unsafe bind(socket, $0, socklen_t(MemoryLayout<sockaddr_un>.size))  // within the rebinding
+        }
+      }
+      #expect(bound == 0)
+      let log = try AccessLogFile(settings(folder, [.syslog(socket: path)]))
+      for i in 0..<5 { try await log.report(AccessEvent(.wrap, access: Access(requestID: "\(i)"))) }
+      await log.close()
+      var (messages, buffer) = ([String](), [UInt8](repeating: 0, count: 4096))
+      while true {
+        let count = unsafe recv(socket, &buffer, buffer.count, CInt(MSG_DONTWAIT))  // outlives the call
+        guard count > 0 else { break }
+        messages.append(String(decoding: buffer[..<count], as: UTF8.self))
+      }
+      let pattern = /<110>1 \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z - strongroom \d+ access - (\{.*\})/
+      #expect(messages.compactMap { try? pattern.wholeMatch(in: $0)?.1 }.map(String.init) == (try lines(folder)))
+      #expect(messages.count == 5)
+    }
+  }
+
+  @Test func oneThatDiesLosesLinesAndTheLogSaysSo() async throws {
+    try await withFolder { folder in
+      // It ends after a line; the next is started a second later at the earliest.
+      let log = try AccessLogFile(settings(folder, [.command("head -n 1 >> '\(folder)/copy'")]))
+      let clock = ContinuousClock()
+      let start = clock.now
+      while clock.now - start < .milliseconds(2500) {
+        try await log.report(AccessEvent(.wrap))
+        try await Task.sleep(for: .milliseconds(5))
+      }
+      await log.close()
+      let all = try lines(folder)
+      #expect(all.contains { $0.contains(#""record":"copy""#) && $0.contains("did not take") })
+      #expect(all.count { $0.contains(#""operation":"wrap""#) } > 100)
+    }
+  }
+
+  @Test func aSlowOneHoldsNobody() async throws {
+    try await withFolder { folder in
+      let log = try AccessLogFile(settings(folder, [.command("exec sleep 10")]))  // reads nothing
+      let long = Access(contextNames: (0..<20).map { "\($0)" + String(repeating: "x", count: 400) })
+      let clock = ContinuousClock()
+      let start = clock.now
+      for _ in 0..<600 { try await log.report(AccessEvent(.wrap, access: long)) }  // 5 MB: more than may wait
+      await log.close()
+      #expect(clock.now - start < .seconds(9))
+      let name = try #require(try files(in: folder.appending("log")).first)
+      let bytes = try folder.appending("log").appending(name).bytes
+      #expect(bytes.split(separator: 0x0A).count { contains($0, Array(#""operation":"wrap""#.utf8)) } == 600)
+    }
+  }
+}
