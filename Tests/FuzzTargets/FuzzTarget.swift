@@ -10,11 +10,11 @@ internal import SystemPackage
 public enum FuzzTarget: String, CaseIterable, Sendable {
   case cbor, envelope, file, configuration, uri
 
-  /// What an input of so many bytes may allocate at once. Each parser keeps copies of what it read; YAML's nodes are
-  /// large beside the two or three bytes that may stand for one.
+  /// What an input of so many bytes may allocate at once. Each parser keeps copies of what it read; a YAML node takes
+  /// some 200 bytes, and two of the input may stand for one.
   public func largestAllocation(_ count: Int) -> Int {
     switch self {
-    case .configuration: (512 << 10) + 1024 * count
+    case .configuration: (512 << 10) + 192 * count
     case .cbor, .envelope, .uri: (256 << 10) + 16 * count
     case .file: (4 << 20) + 16 * count  // a file's body is read by segments of a mebibyte
     }

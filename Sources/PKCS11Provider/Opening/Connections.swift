@@ -6,7 +6,7 @@ internal import Synchronization
 final class Connections: Sendable {
   private struct State {
     var current: Connection?
-    var opening: Task<Connection, any Error>?
+    var opening: Opening?
     /// The last one, until it is closed.
     var lost: (connection: Connection, needsReload: Bool)?
     var reopening: Reopening
@@ -28,26 +28,29 @@ final class Connections: Sendable {
   func current() async throws -> Connection {
     enum Found {
       case open(Connection)
-      case opening(Task<Connection, any Error>)
+      case opening(Opening)
     }
     let found = try state.withLock { state throws(any Error) -> Found in
       guard !state.isClosed else { throw Self.closed }
       if let connection = state.current { return .open(connection) }
       if let opening = state.opening { return .opening(opening) }
       try state.reopening.begin(isAnew: state.lost?.needsReload == true)
-      let opening = Task.detached { [self] in try await open() }
+      let opening = try Opening(deadline: configuration.deadline)
       state.opening = opening
+      Task.detached { [self] in
+        do { opening.end(.success(try await open(opening))) } catch { opening.end(.failure(error)) }
+      }
       return .opening(opening)
     }
     switch found {
     case .open(let connection):
       try connection.module.checkProcess()
       return connection
-    case .opening(let task): return try await task.value
+    case .opening(let opening): return try await opening.connection()
     }
   }
 
-  private func open() async throws -> Connection {
+  private func open(_ opening: Opening) async throws -> Connection {
     let lost = state.withLock { state in
       defer { state.lost = nil }
       return state.lost
@@ -55,7 +58,8 @@ final class Connections: Sendable {
     await lost?.connection.pool.close()
     if let lost, lost.needsReload { await opener.end(lost.connection.module) }
     do {
-      let connection = try await opener.open(using: lost?.needsReload == false ? lost?.connection.module : nil)
+      let connection = try await opener.open(
+        using: lost?.needsReload == false ? lost?.connection.module : nil, opening)
       let isWanted = state.withLock { state in
         state.opening = nil
         if !state.isClosed { state.current = connection }
@@ -113,7 +117,7 @@ final class Connections: Sendable {
     }
     if let current { await close(current) }
     if let lost { await close(lost) }
-    _ = try? await opening?.value
+    _ = try? await opening?.connection()
   }
 
   private func close(_ connection: Connection) async {

@@ -25,7 +25,7 @@ final class Opener: Sendable {
   /// The first token that answers. One that refuses the PIN ends the search: the next would count a wrong try as well.
   ///
   /// - Parameter module: one that is in use, to be used again.
-  func open(using module: Module?) async throws -> Connection {
+  func open(using module: Module?, _ opening: Opening) async throws -> Connection {
     var failures: [(PKCS11URI, KMSError)] = []
     defer {
       let said = failures.map { (label: $0.0.tokenLabel, problem: $0.1.message) }
@@ -33,7 +33,7 @@ final class Opener: Sendable {
     }
     for uri in configuration.tokens {
       do {
-        return try await open(uri, using: module?.path == uri.modulePath ? module : nil)
+        return try await open(uri, using: module?.path == uri.modulePath ? module : nil, opening)
       } catch let error as KMSError
         where [.providerUnavailable, .deadlineExceeded, .providerFailed, .notSupported].contains(error.code)
       {
@@ -46,7 +46,7 @@ final class Opener: Sendable {
       advice: failures.map { "'\($0.0.tokenLabel)': \($0.1.message)" }.joined(separator: "; ") + ".")
   }
 
-  private func open(_ uri: PKCS11URI, using module: Module?) async throws -> Connection {
+  private func open(_ uri: PKCS11URI, using module: Module?, _ opening: Opening) async throws -> Connection {
     try hung.check()
     let lane = try makeLane()
     let (module, token) = try await run(lane) { [configuration] in
@@ -56,7 +56,9 @@ final class Opener: Sendable {
       return (module, token)
     }
     // A person may be asked: no deadline.
-    let pin = try await run(lane, hasDeadline: false) { [configuration] in PIN(try configuration.pin.read()) }
+    let pin = try await opening.asking {
+      try await run(lane, hasDeadline: false) { [configuration] in PIN(try configuration.pin.read()) }
+    }
     try refused.check(pin.secret, of: token, source: configuration.pin)
     return try await run(lane) { [self] in
       let pace = Pace(isFast: false)

@@ -1,0 +1,69 @@
+internal import KMSCore
+internal import PKCS11
+internal import Synchronization
+
+/// A token that is being opened, for all whose calls wait for it: each of them no longer than a call may take. It takes
+/// several steps, of several tokens perhaps, each with a deadline of its own.
+final class Opening: Watched {
+  private struct Waiting {
+    var until: Moment
+    let resume: CheckedContinuation<Connection, any Error>
+  }
+  private struct State {
+    var result: Result<Connection, any Error>?
+    var waiting: [Waiting] = []
+    /// A person is asked for the PIN, and takes as long as that takes.
+    var isAsking = false
+  }
+  private let state = Mutex(State())
+  private let deadline: Duration
+
+  init(deadline: Duration) throws(KMSError) {
+    self.deadline = deadline
+    try Watchdog.shared.watch(self, deadline: deadline)
+  }
+
+  /// - Throws: what kept it from being opened; ``KMSError/Code/deadlineExceeded``, and it goes on without the caller.
+  func connection() async throws -> Connection {
+    try await withCheckedThrowingContinuation { continuation in
+      let until = Moment.now + deadline
+      let result = state.withLock { state in
+        if state.result == nil { state.waiting.append(Waiting(until: until, resume: continuation)) }
+        return state.result
+      }
+      if let result { continuation.resume(with: result) }
+    }
+  }
+
+  func end(_ result: Result<Connection, any Error>) {
+    let waiting = state.withLock { state in
+      state.result = result
+      defer { state.waiting = [] }
+      return state.waiting
+    }
+    for one in waiting { one.resume.resume(with: result) }
+  }
+
+  /// The time that it takes to give the PIN counts for nobody.
+  func asking<R: Sendable>(_ body: () async throws -> R) async rethrows -> R {
+    state.withLock { $0.isAsking = true }
+    defer {
+      let until = Moment.now + deadline
+      state.withLock { state in
+        state.isAsking = false
+        for index in state.waiting.indices { state.waiting[index].until = until }
+      }
+    }
+    return try await body()
+  }
+
+  func expire(_ now: Moment) {
+    let late = state.withLock { state -> [Waiting] in
+      guard !state.isAsking else { return [] }
+      let late = state.waiting.filter { $0.until < now }
+      if !late.isEmpty { state.waiting.removeAll { $0.until < now } }
+      return late
+    }
+    for one in late { one.resume.resume(throwing: SessionPool.tooLate(deadline)) }
+  }
+}
