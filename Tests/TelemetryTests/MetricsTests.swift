@@ -168,7 +168,8 @@ private let monitoring = URL(filePath: #filePath).appending(path: "../../../docs
       // JSON is YAML too.
       let file = ["groups": [["name": "dashboard", "rules": rules] as [String: Any]]]
       let folder = TemporaryFolder()
-      try JSONSerialization.data(withJSONObject: file).write(to: URL(filePath: folder.path + "/rules.yml"))
+      try JSONSerialization.data(withJSONObject: file, options: .withoutEscapingSlashes).write(
+        to: URL(filePath: folder.path + "/rules.yml"))
       return try await runProcess(promtool, ["check", "rules", "--lint=none", "rules.yml"], folder: folder.path).status
     }
     #expect(try await check(queries) == 0)
