@@ -103,26 +103,10 @@ struct CopyOutput: ~Copyable {
     var written = 0
     while written < lines.count {
       do throws(Errno) {
-        written += try Self.withoutSignal { () throws(Errno) in try writeBytes(lines, from: written, to: descriptor) }
+        written += try withoutSIGPIPE { () throws(Errno) in try writeBytes(lines, from: written, to: descriptor) }
       } catch { return fail() }
     }
     return true
-  }
-
-  /// A command that ended is an error here, and no signal for the whole process (SIGPIPE).
-  private static func withoutSignal(_ body: () throws(Errno) -> Int) throws(Errno) -> Int {
-    var (pipe, before, pending) = (sigset_t(), sigset_t(), sigset_t())
-    unsafe sigemptyset(&pipe)  // all of these outlive their calls
-    unsafe sigaddset(&pipe, SIGPIPE)  // of this function
-    unsafe sigpending(&pending)  // of this function
-    let wasPending = unsafe sigismember(&pending, SIGPIPE) == 1  // of this function
-    unsafe pthread_sigmask(SIG_BLOCK, &pipe, &before)  // of this function
-    defer { unsafe _ = pthread_sigmask(SIG_SETMASK, &before, nil) }  // of this function
-    do throws(Errno) { return try body() } catch {
-      var now = timespec()
-      if error == .brokenPipe, !wasPending { unsafe _ = sigtimedwait(&pipe, nil, &now) }  // as above
-      throw error
-    }
   }
 
   private mutating func fail() -> Bool {

@@ -83,7 +83,14 @@ struct LineWriter: ~Copyable {
   private mutating func writeBatch(to file: FileDescriptor) throws(KMSError) {
     var written = 0
     do throws(Errno) {
-      while written < buffer.count { written += try writeBytes(buffer, from: written, to: file) }
+      while written < buffer.count {
+        // A disk of this machine raises no signal.
+        guard mayBlock else {
+          written += try writeBytes(buffer, from: written, to: file)
+          continue
+        }
+        written += try withoutSIGPIPE { () throws(Errno) in try writeBytes(buffer, from: written, to: file) }
+      }
       if settings.durability == .synced { try LogFiles.sync(file) }
     } catch {
       recover(file, written: written, after: error)

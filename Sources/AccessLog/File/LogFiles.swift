@@ -99,3 +99,19 @@ func writeBytes(_ bytes: [UInt8], from start: Int, to file: FileDescriptor) thro
     guard count < 0, errno == EINTR else { throw count == 0 ? .ioError : Errno(rawValue: errno) }
   }
 }
+
+/// A reader that is gone is an error here, and no signal for the whole process.
+func withoutSIGPIPE(_ body: () throws(Errno) -> Int) throws(Errno) -> Int {
+  var (pipe, before, pending) = (sigset_t(), sigset_t(), sigset_t())
+  unsafe sigemptyset(&pipe)  // all of these outlive their calls
+  unsafe sigaddset(&pipe, SIGPIPE)  // of this function
+  unsafe sigpending(&pending)  // of this function
+  let wasPending = unsafe sigismember(&pending, SIGPIPE) == 1  // of this function
+  unsafe pthread_sigmask(SIG_BLOCK, &pipe, &before)  // of this function
+  defer { unsafe _ = pthread_sigmask(SIG_SETMASK, &before, nil) }  // of this function
+  do throws(Errno) { return try body() } catch {
+    var now = timespec()
+    if error == .brokenPipe, !wasPending { unsafe _ = sigtimedwait(&pipe, nil, &now) }  // as above
+    throw error
+  }
+}
