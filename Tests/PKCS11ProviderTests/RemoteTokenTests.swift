@@ -13,7 +13,8 @@ private let client: String? = {
   .enabled(if: SoftHSM.isInstalled, "SoftHSM is not installed"),
   .enabled(if: client != nil && Server.isInstalled, "p11-kit and its client module are not installed"))
 struct RemoteTokenTests {
-  private static let deadline = 2.0
+  /// The default. Making the RSA keys takes seconds on a busy machine.
+  private static let deadline = 10.0
 
   /// The provider's own interval of 30 s counts here, so this takes some 40 s, most of them asleep.
   @Test(.timeLimit(.minutes(3)))
@@ -31,15 +32,28 @@ struct RemoteTokenTests {
     #expect(try #require(said["gap"]) < 35_000, "\(said)")
   }
 
+  /// The next call writes to a socket that nobody reads: SIGPIPE, on the thread that asked.
+  @Test(.timeLimit(.minutes(2)))
+  func aServerThatDiesWhileNothingIsAskedDoesNotEndTheProcess() async throws {
+    let (token, client) = (try SoftHSM.makeToken(), try #require(client))
+    let said = try await onThread { try Self.runProbe(token, client, count: 8, "idle") }
+    #expect(try #require(said["right"]) >= 8)
+    #expect(said["wrong"] == 0)
+  }
+
   /// - Returns: what it counted, and times in milliseconds.
-  private static func runProbe(_ token: SoftHSM.Token, _ client: String) throws -> [String: Double] {
+  private static func runProbe(
+    _ token: SoftHSM.Token, _ client: String, count: Int = 10_000, _ more: String...
+  ) throws -> [String: Double] {
     let folder = TemporaryFolder()
     var server = try Server(token, socket: folder.path + "/socket")
-    let (probe, output) = (Process(), Pipe())
+    let (probe, input, output) = (Process(), Pipe(), Pipe())
+    probe.standardInput = input
     probe.executableURL = URL(fileURLWithPath: builtProducts + "/PKCS11RemoteProbe")
-    probe.arguments = [
-      "pkcs11:token=\(token.label)?module-path=\(client)", token.pin, "10000", "\(Int(deadline))",
-    ]
+    probe.arguments =
+      [
+        "pkcs11:token=\(token.label)?module-path=\(client)", token.pin, "\(count)", "\(Int(deadline))",
+      ] + more
     probe.environment = ProcessInfo.processInfo.environment.merging(
       ["P11_KIT_SERVER_ADDRESS": "unix:path=\(folder.path)/socket"]) { $1 }
     probe.standardOutput = output
@@ -47,6 +61,10 @@ struct RemoteTokenTests {
     var said: [String: Double] = [:]
     for line in Lines(of: output.fileHandleForReading) {
       switch line {
+      case "idle, calls inline":
+        server.send(SIGKILL)
+        server = try Server(token, socket: folder.path + "/socket")
+        try input.fileHandleForWriting.write(contentsOf: Data("go on\n".utf8))
       case "at 3000":
         server.send(SIGKILL)
         server = try Server(token, socket: folder.path + "/socket")
@@ -55,6 +73,7 @@ struct RemoteTokenTests {
         Thread.sleep(forTimeInterval: deadline + 1)
         server.send(SIGCONT)
       default:
+        try #require(!line.hasPrefix("idle"), "\(line)")
         let words = line.split(separator: " ")
         if let number = words.last.flatMap({ Double($0) }) { said[words.dropLast().joined(separator: " ")] = number }
       }

@@ -4,15 +4,15 @@ internal import PKCS11Provider
 internal import Synchronization
 
 /// Run by RemoteTokenTests, as the address of a server is that of a whole process: eight tasks wrap and unwrap until
-/// so many keys came back right, whatever becomes of the server.
+/// so many keys came back right, whatever becomes of the server. With "idle" it waits for a line before it begins.
 ///
-///     PKCS11RemoteProbe URI PIN COUNT DEADLINE-IN-SECONDS
+///     PKCS11RemoteProbe URI PIN COUNT DEADLINE-IN-SECONDS [idle]
 @main struct Probe {
   static func main() async throws {
     // An application that knows nothing of pipes: SIGPIPE ends it.
     signal(SIGPIPE, SIG_DFL)
     let (arguments, tally) = (CommandLine.arguments, Tally())
-    guard arguments.count == 5, let count = Int(arguments[3]), let deadline = Int(arguments[4]) else { exit(2) }
+    guard arguments.count >= 5, let count = Int(arguments[3]), let deadline = Int(arguments[4]) else { exit(2) }
     let pin = arguments[2]
     let provider = PKCS11Provider(
       PKCS11Configuration(
@@ -20,6 +20,13 @@ internal import Synchronization
         pin: SecretSource(description: "test") { SecretBytes(copying: Array(pin.utf8).span) },
         deadline: .seconds(deadline), wrapAlgorithms: [.rsaOAEPSHA1]))
     let key = try await provider.createKeyVersion(NewKeyVersion(key: KeyName("k"))).id
+    if arguments.count == 6 {
+      // The public key wraps in this process, and fast: after some, calls are made on the threads that ask.
+      for _ in 0..<32 { _ = try await provider.wrap(.random(count: 32), under: key, aad: [1]) }
+      print("idle, \(try await provider.isInline() ? "calls" : "does not call") inline")
+      fflush(nil)
+      _ = readLine()
+    }
     await withTaskGroup { group in
       for _ in 0..<8 {
         group.addTask {
