@@ -103,7 +103,7 @@ package final class Module: @unchecked Sendable {  // the function list is const
   }
 
   /// A call that hangs keeps its session, and so the module.
-  deinit { end() }
+  deinit { withoutSIGPIPE { end() } }
 
   /// Ends the use of the module, so that the next one starts it anew: unless a call hangs in it, or somebody else in
   /// this process uses it.
