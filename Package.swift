@@ -172,7 +172,9 @@ let package = Package(
     tests(
       "AccessLogTests",
       [
-        "AccessLog", "AccessLogWriter", "CryptoPrimitives", "InMemoryProvider", "KMSCore", "TestSupport", system,
+        "AccessLog", "AccessLogWriter", "CryptoPrimitives", "DurableFiles", "InMemoryProvider", "KMSCore",
+        "TestSupport",
+        system,
         .product(name: "ServiceContextModule", package: "swift-service-context"),
       ]),
     .executableTarget(

@@ -38,3 +38,5 @@ unsigned linux_file_system(int file) {
     struct statfs info;
     return fstatfs(file, &info) == 0 ? (unsigned)info.f_type : 0;
 }
+
+int linux_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }

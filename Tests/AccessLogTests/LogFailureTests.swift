@@ -1,3 +1,4 @@
+import DurableFiles
 import Foundation
 import KMSCore
 import SystemPackage
@@ -54,10 +55,10 @@ import Testing
     }
   }
 
-  @Test(arguments: AccessLogSettings.Durability.allCases)
+  @Test(.timeLimit(.minutes(2)), arguments: AccessLogSettings.Durability.allCases)
   func aStalledSinkHoldsNobodyBeyondTheDeadline(_ durability: AccessLogSettings.Durability) async throws {
     try await withFolder { folder in
-      let pipe = try FileDescriptor.pipe()
+      let pipe = try uninheritedPipe()  // its end is waited for: no other test's process may hold it
       _ = fcntl(pipe.writeEnd.rawValue, setPipeSize, 4096)
       let log = try AccessLogFile(
         AccessLogSettings(directory: folder, durability: durability, deadline: .milliseconds(200)),

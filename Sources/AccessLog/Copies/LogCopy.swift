@@ -1,4 +1,6 @@
+import CLinux
 import Dispatch
+import DurableFiles
 import Glibc
 import KMSCore
 import Synchronization
@@ -158,14 +160,13 @@ struct CopyOutput: ~Copyable {
   }
 
   private mutating func run(_ command: String) -> FileDescriptor? {
-    guard let pipe = try? FileDescriptor.pipe() else { return nil }
-    // Another command that is started meanwhile must hold neither open.
-    for end in [pipe.readEnd, pipe.writeEnd] { _ = fcntl(end.rawValue, F_SETFD, FD_CLOEXEC) }
+    // Another command that is started meanwhile must hold neither end open.
+    guard let pipe = try? uninheritedPipe() else { return nil }
     var actions = unsafe posix_spawn_file_actions_t()  // made whole by init below
     unsafe posix_spawn_file_actions_init(&actions)  // `actions` outlives all of these calls
     defer { unsafe _ = posix_spawn_file_actions_destroy(&actions) }  // as above
     unsafe posix_spawn_file_actions_adddup2(&actions, pipe.readEnd.rawValue, 0)  // as above
-    unsafe posix_spawn_file_actions_addclose(&actions, pipe.readEnd.rawValue)  // as above
+    unsafe linux_spawn_close_from(&actions, 3)  // as above; no key file, no token for it
     let words = unsafe [strdup("/bin/sh"), strdup("-c"), strdup(command), nil]  // freed below
     defer { for i in 0..<3 { unsafe free(words[i]) } }  // from strdup
     var pid: pid_t = 0

@@ -102,16 +102,17 @@ func writeBytes(_ bytes: [UInt8], from start: Int, to file: FileDescriptor) thro
 
 /// A reader that is gone is an error here, and no signal for the whole process.
 func withoutSIGPIPE(_ body: () throws(Errno) -> Int) throws(Errno) -> Int {
-  var (pipe, before, pending) = (sigset_t(), sigset_t(), sigset_t())
+  var (pipe, before) = (sigset_t(), sigset_t())
   unsafe sigemptyset(&pipe)  // all of these outlive their calls
   unsafe sigaddset(&pipe, SIGPIPE)  // of this function
-  unsafe sigpending(&pending)  // of this function
-  let wasPending = unsafe sigismember(&pending, SIGPIPE) == 1  // of this function
   unsafe pthread_sigmask(SIG_BLOCK, &pipe, &before)  // of this function
-  defer { unsafe _ = pthread_sigmask(SIG_SETMASK, &before, nil) }  // of this function
-  do throws(Errno) { return try body() } catch {
+  // Whoever has blocked it already looks after it.
+  guard unsafe sigismember(&before, SIGPIPE) == 0 else { return try body() }  // of this function
+  defer {
+    // Also after a write that did some of it: a reader that goes meanwhile raises the signal all the same.
     var now = timespec()
-    if error == .brokenPipe, !wasPending { unsafe _ = sigtimedwait(&pipe, nil, &now) }  // as above
-    throw error
+    unsafe _ = sigtimedwait(&pipe, nil, &now)  // of this function
+    unsafe _ = pthread_sigmask(SIG_SETMASK, &before, nil)  // of this function
   }
+  return try body()
 }

@@ -14,6 +14,9 @@ int linux_contains(const void *bytes, size_t size, const void *text, size_t text
 /* The spawned process gets no descriptor from `first` on. */
 int linux_spawn_close_from(posix_spawn_file_actions_t *actions, int first);
 
+/* A pipe whose ends no process inherits that is started meanwhile. */
+int linux_pipe(int ends[2]);
+
 /* How many processors this process may use; 1 at least. */
 int linux_usable_processors(void);
 

@@ -18,7 +18,7 @@ func commandSecret(
   }
   guard let program = words.first else { throw unavailable("has no name") }
   return try FileFailure.mapping("read from", FilePath(program)) {
-    let (output, input) = try FileDescriptor.pipe()
+    let (output, input) = try uninheritedPipe()
     // Closed before it is waited for: a program that goes on printing gets SIGPIPE.
     var process: pid_t?
     var isOpen = true
