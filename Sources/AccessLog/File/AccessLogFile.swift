@@ -107,8 +107,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
     await seal()
     await upkeep.finish()
     for copy in copies.withLock({ $0 }) { await copy.finish() }
-    try? await commit([], .close)  // without a line it can only be late, or closed already
-    _ = writer.withLockIfAvailable { $0.lines.close() }  // held by a stalled write: closed when the log goes
+    try? await commit([], .close)  // it can only be late, or closed already
   }
 
   /// Ends this process' log by a record and a checkpoint that covers all. Events may follow: they begin another.
@@ -269,6 +268,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
   }
 
   private func write(_ writer: inout Writer, now: UInt64) -> KMSError? {
+    defer { for case (_, .close) in writer.batch.wishes { writer.lines.close() } }
     do throws(KMSError) {
       let isHeartbeat = writer.batch.callers == 1 && !writer.batch.wishes.isEmpty && !writer.batch.lines.isEmpty
       // A log that was sealed has nothing to show life of.

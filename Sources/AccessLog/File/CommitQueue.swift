@@ -89,11 +89,8 @@ struct CommitQueue {
   ) -> (ticket: UInt64, Role)? {
     guard let ticket = nextTicket() else { return nil }
     for line in lines { pending.lines.append((ticket, line)) }
-    switch wish {
-    case .nothing: break
-    case .close: isClosed = true
-    default: pending.wishes.append((ticket, wish))
-    }
+    if case .close = wish { isClosed = true }
+    if case .nothing = wish {} else { pending.wishes.append((ticket, wish)) }
     if !isAsked { unasked.insert(ticket) }
     return (ticket, lead())
   }
@@ -162,7 +159,10 @@ struct CommitQueue {
       let tickets = Set(late.map(\.ticket))
       unasked.formUnion(tickets)
       pending.lines.removeAll { tickets.contains($0.ticket) }
-      pending.wishes.removeAll { tickets.contains($0.ticket) }
+      pending.wishes.removeAll { ticket, wish in
+        if case .close = wish { return false }  // whoever gets to it closes
+        return tickets.contains(ticket)
+      }
     }
     let next = suspended.map(\.expires).min()
     isWatched = next != nil
