@@ -99,20 +99,3 @@ func writeBytes(_ bytes: [UInt8], from start: Int, to file: FileDescriptor) thro
     guard count < 0, errno == EINTR else { throw count == 0 ? .ioError : Errno(rawValue: errno) }
   }
 }
-
-/// A reader that is gone is an error here, and no signal for the whole process.
-func withoutSIGPIPE(_ body: () throws(Errno) -> Int) throws(Errno) -> Int {
-  var (pipe, before) = (sigset_t(), sigset_t())
-  unsafe sigemptyset(&pipe)  // all of these outlive their calls
-  unsafe sigaddset(&pipe, SIGPIPE)  // of this function
-  unsafe pthread_sigmask(SIG_BLOCK, &pipe, &before)  // of this function
-  // Whoever has blocked it already looks after it.
-  guard unsafe sigismember(&before, SIGPIPE) == 0 else { return try body() }  // of this function
-  defer {
-    // Also after a write that did some of it: a reader that goes meanwhile raises the signal all the same.
-    var now = timespec()
-    unsafe _ = sigtimedwait(&pipe, nil, &now)  // of this function
-    unsafe _ = pthread_sigmask(SIG_SETMASK, &before, nil)  // of this function
-  }
-  return try body()
-}

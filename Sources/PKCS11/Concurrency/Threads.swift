@@ -18,8 +18,7 @@ func startThread(_ body: @escaping @Sendable () -> Void) throws(KMSError) {
   let failed = unsafe pthread_create(  // `start` is retained for it
     &thread, &attributes,
     { argument in
-      var pipe = pipeSignal()
-      unsafe pthread_sigmask(SIG_BLOCK, &pipe, nil)  // outlives the call
+      blockSIGPIPE()
       unsafe Unmanaged<Start>.fromOpaque(argument!).takeRetainedValue().body()  // passed retained, below
       return nil
     }, start.toOpaque())
@@ -30,26 +29,4 @@ func startThread(_ body: @escaping @Sendable () -> Void) throws(KMSError) {
     .providerUnavailable, "no thread can be started to call the token",
     advice: "Raise the limits on processes and memory, or let this process do less at once.",
     cause: "pthread_create: \(unsafe String(cString: strerror(failed)))")  // copied at once
-}
-
-/// Runs `body` while this thread gets no SIGPIPE: a remote token's client raises it when its server has died, and it
-/// would end the process. What the process does about the signal elsewhere is its own affair.
-func withoutSIGPIPE<Result>(_ body: () -> Result) -> Result {
-  var (pipe, before) = (pipeSignal(), sigset_t())
-  unsafe pthread_sigmask(SIG_BLOCK, &pipe, &before)  // both outlive the calls here and below
-  // Whoever has blocked it already looks after it.
-  guard unsafe sigismember(&before, SIGPIPE) == 0 else { return body() }
-  defer {
-    var atOnce = timespec()
-    unsafe sigtimedwait(&pipe, nil, &atOnce)  // takes one that came
-    unsafe pthread_sigmask(SIG_SETMASK, &before, nil)
-  }
-  return body()
-}
-
-private func pipeSignal() -> sigset_t {
-  var signals = sigset_t()
-  unsafe sigemptyset(&signals)  // outlives the calls
-  unsafe sigaddset(&signals, SIGPIPE)  // as above
-  return signals
 }
