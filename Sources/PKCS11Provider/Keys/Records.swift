@@ -107,7 +107,8 @@ extension Session {
     return try create(record.key, value: SecretBytes.random(count: 16))
   }
 
-  /// Whether the token takes data objects: tried with one of the session.
+  /// Whether the token takes data objects: tried with one of the session. Where there are records in some already, it
+  /// does, whatever it says to that: none may be overlooked.
   func triesData() -> Bool {
     let trial = Template([
       (.objectClass, .number(0)), (.token, .flag(false)), (.isPrivate, .flag(true)),
@@ -116,6 +117,11 @@ extension Session {
     do throws(CallFailure) {
       destroyQuietly(try create(trial))
       return true
-    } catch { return !error.returned.meansBadTemplate }
+    } catch {
+      guard error.returned.meansBadTemplate else { return true }
+      return [StateRecord.kind, AdoptionRecord.kind].contains {
+        (try? find(TokenRecord.dataObjects($0, of: nil)))?.isEmpty == false
+      }
+    }
   }
 }
