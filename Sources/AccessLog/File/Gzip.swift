@@ -106,7 +106,8 @@ func compress(_ path: FilePath) throws {
           unsafe stream.pointee.next_out = memory.baseAddress  // outlives the call
           unsafe stream.pointee.avail_out = UInt32(memory.count)  // the same count
           unsafe stream.pointee.end_of_stream = isLast ? 1 : 0  // our stream
-          unsafe precondition(isal_deflate(stream) == COMP_OK)  // our stream
+          let result = unsafe isal_deflate(stream)  // our stream
+          precondition(result == COMP_OK)  // only what we set in it can be wrong
           count = unsafe memory.count - Int(stream.pointee.avail_out)  // the same count
         }
       }
