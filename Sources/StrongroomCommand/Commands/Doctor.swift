@@ -29,6 +29,12 @@ struct Doctor: AsyncParsableCommand {
   @Option(help: "With --module: where the PIN is, such as file:pin, env:PIN or prompt:.")
   var pinSource = "prompt:"
 
+  func validate() throws {
+    guard module != nil || (token == nil && initArgs == nil) else {
+      throw ValidationError("--token and --init-args need --module.")
+    }
+  }
+
   private struct Finding {
     let what: String
     let problem: KMSError?
