@@ -114,8 +114,8 @@ let package = Package(
     .executableTarget(
       name: "StrongroomCommand",
       dependencies: [
-        "Strongroom", "KMSCore", "DataAtRest", "Envelope", "AccessLog", "DurableFiles", "RewrapSources",
-        "RecoveryShares", system,
+        "Strongroom", "KMSCore", "DataAtRest", "Envelope", "AccessLog", "CryptoPrimitives", "DurableFiles",
+        "RewrapSources", "RecoveryShares", "Telemetry", system,
         .target(name: "PKCS11Provider", condition: onPKCS11),
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ] + allocator,

@@ -31,7 +31,9 @@ public final class PKCS11Provider: KMSProvider {
     return try await using(id, for: [.wrap, .recovery], allowing: \.wraps, "wrap") { entry in
       if entry.algorithm == .a256GCM { try self.uses.add(id) }
     } _: { session, entry, abilities throws(CallFailure) in
-      try session.wrap(secret, under: entry, aad: aad, abilities)
+      try session.withKEK(entry.handle) { kek throws(CallFailure) in
+        try session.wrap(secret, under: entry, at: kek, aad: aad, abilities)
+      }
     }
   }
 
@@ -39,7 +41,9 @@ public final class PKCS11Provider: KMSProvider {
     try await using(id, for: [.wrap], allowing: \.unwraps, "unwrap") { entry in
       try entry.check(wrapped)
     } _: { session, entry, _ throws(CallFailure) in
-      try session.unwrap(wrapped, under: entry, aad: aad)
+      try session.withKEK(entry.handle) { kek throws(CallFailure) in
+        try session.unwrap(wrapped, under: entry, at: kek, aad: aad)
+      }
     }
   }
 

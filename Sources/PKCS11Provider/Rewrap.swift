@@ -65,7 +65,9 @@ extension PKCS11Provider: DirectEncrypting {
     return try await using(id, for: [.encrypt], allowing: \.wraps, "direct-encrypt") { _ in
       try self.uses.add(id)
     } _: { session, entry, abilities throws(CallFailure) in
-      try session.encrypt(plaintext, under: entry, aad: aad, abilities)
+      try session.withKEK(entry.handle) { kek throws(CallFailure) in
+        try session.encrypt(plaintext, under: kek, aad: aad, abilities)
+      }
     }
   }
 
@@ -76,7 +78,9 @@ extension PKCS11Provider: DirectEncrypting {
         throw KMSError(.doesNotOpen, "IV or ciphertext is too short", advice: "Take a good copy.")
       }
     } _: { session, entry, _ throws(CallFailure) in
-      try session.decrypt(ciphertext.bytes, under: entry.handle, iv: ciphertext.iv, aad: aad)
+      try session.withKEK(entry.handle) { kek throws(CallFailure) in
+        try session.decrypt(ciphertext.bytes, under: kek, iv: ciphertext.iv, aad: aad)
+      }
     }
   }
 }

@@ -20,8 +20,14 @@ extension DataAtRestManager {
   /// - Parameter attended: a person waits for this process and sees its errors, as with a command: it writes no metrics
   ///   file, and no alerts to standard error. Metrics that the process has bootstrapped before are counted either way.
   public static func open(_ configuration: SuiteConfiguration, attended: Bool = false) throws -> DataAtRestManager {
+    try open(configuration, attended: attended, providers: configuration.providers.map { try $0.makeProvider() })
+  }
+
+  /// The same with providers that somebody has made from the configuration.
+  package static func open(
+    _ configuration: SuiteConfiguration, attended: Bool, providers: [any KMSProvider]
+  ) throws -> DataAtRestManager {
     let telemetry = try ManagerTelemetry(configuration, attended: attended)
-    let providers = try configuration.providers.map { try $0.makeProvider() }
     let signer = configuration.logSigning.flatMap { signing in
       providers.first { $0.identity.name == signing.provider }.map { LogSigner($0, key: signing.key) }
     }

@@ -24,7 +24,8 @@ struct StrongroomCommand: AsyncParsableCommand {
       """,
     version: "0.1.0",
     subcommands: [
-      Init.self, Doctor.self, Key.self, Encrypt.self, Decrypt.self, Inspect.self, RotateDue.self, Rewrap.self,
+      Init.self, Doctor.self, Bench.self, Key.self, Encrypt.self, Decrypt.self, Inspect.self, RotateDue.self,
+      Rewrap.self,
       Reencrypt.self,
       Migrate.self, CensusCommand.self, Recovery.self, Log.self, Report.self,
     ])

@@ -1,3 +1,5 @@
+import Glibc
+
 /// Bytes that must not be seen: a key, a PIN, a passphrase.
 ///
 /// They live in memory of their own: locked (not swapped) where the system allows it, left out of core
@@ -30,15 +32,17 @@ public struct SecretBytes: ~Copyable, @unchecked Sendable {  // nothing can writ
     }
   }
 
-  /// Fresh random bytes from the kernel (getrandom).
+  /// Fresh random bytes from the kernel (getentropy).
   public static func random(count: Int) -> SecretBytes {
     SecretBytes(capacity: count) { output in
-      var kernel = SystemRandomNumberGenerator()
-      while output.count < count {
-        var word: UInt64 = kernel.next()
-        for _ in 0..<min(8, count - output.count) {
-          output.append(UInt8(truncatingIfNeeded: word))
-          word >>= 8
+      unsafe output.withUnsafeMutableBufferPointer { buffer, written in  // `count` bytes, for the call
+        while written < count {
+          let next = min(256, count - written)  // more is refused
+          // Within the buffer.
+          guard unsafe getentropy(buffer.baseAddress! + written, next) == 0 else {
+            fatalError("the kernel gives no randomness")
+          }
+          written += next
         }
       }
     }

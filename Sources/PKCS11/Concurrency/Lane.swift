@@ -29,6 +29,9 @@ package final class Lane: SerialExecutor, @unchecked Sendable {  // `state` is l
 
   package init(pace: Pace) { self.pace = pace }
 
+  /// Whether calls are made by the thread that asks.
+  var isFast: Bool { pace.isFast }
+
   deinit { ownThread?.stop() }
 
   /// Makes one call, or a chain of them.

@@ -130,7 +130,7 @@ extension Session {
     return try body()
   }
 
-  private func forget(_ object: UInt) {
+  func forget(_ object: UInt) {
     if functions.C_DestroyObject(handle, object) != CKR_OK { isSound = false }
   }
 }

@@ -12,6 +12,7 @@ package final class Session: @unchecked Sendable {  // handed from caller to cal
   var isSound = true
   /// How keys are put into the session and got out of it, settled by ``Session/settle(_:)``.
   package var profile: SessionKeyProfile
+  var copies = KEKCopies()
   /// Where the pool makes its calls; nil for the one that holds the login.
   var lane: Lane?
 

@@ -141,11 +141,12 @@ enum KeyTemplates {
 }
 
 extension PKCS11Provider {
-  /// Number of session objects that this process has in the token. Between calls there is none.
+  /// Number of session objects that this process has in the token, copies of KEKs not counted. Between calls there is
+  /// none.
   package func sessionObjectCount() async throws -> Int {
     try await calling("count-session-objects") { connection in
       try await connection.pool.alone { session throws(CallFailure) in
-        try session.find(Template([(.token, .flag(false))])).count
+        try session.find(Template([(.token, .flag(false))])).count - session.find(Session.copies).count
       }
     }
   }

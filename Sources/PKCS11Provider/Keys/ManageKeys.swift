@@ -86,14 +86,23 @@ extension PKCS11Provider: KeyImporting {
           for key in entry.all { try session.destroyIfThere(key) }  // first: a record without a key says nothing
           try session.removeRecords(of: id)
         }
+        await Self.copiesEnd()
         return version.with(state: .destroyed)
       }
       let byCopy = connection.token.overwritesObjects
       let enforcement = try await connection.pool.alone { session throws(CallFailure) in
         try session.move(entry, to: state, byCopy: byCopy)
       }
+      if state.strictness > version.state.strictness { await Self.copiesEnd() }
       return version.with(state: state, enforcement: enforcement)
     }
+  }
+}
+
+extension PKCS11Provider {
+  /// Waits until no process uses a copy of a KEK that was made before. Nothing cuts it short.
+  private static func copiesEnd() async {
+    await Task.detached { try? await Task.sleep(for: Session.copyLifetime + .milliseconds(5)) }.value
   }
 }
 

@@ -2,15 +2,16 @@ internal import CryptoPrimitives
 internal import KMSCore
 internal import PKCS11
 
-/// One key wrapped, by whatever its KEK is for.
+/// One key wrapped, by whatever its KEK is for. `kek` is the handle of a copy; nil for the key's own.
 extension Session {
   func wrap(
-    _ key: SharedSecret, under entry: KeyIndex.Entry, aad: [UInt8], _ abilities: WrapAbilities
+    _ key: SharedSecret, under entry: KeyIndex.Entry, at kek: UInt? = nil, aad: [UInt8], _ abilities: WrapAbilities
   ) throws(CallFailure) -> WrappedKey {
+    let kek = kek ?? entry.handle
     switch entry.algorithm {
-    case .a256KW: return WrappedKey(algorithm: .a256KW, bytes: try wrap(key.bytes, under: entry.handle))
+    case .a256KW: return WrappedKey(algorithm: .a256KW, bytes: try wrap(key.bytes, under: kek))
     case .a256GCM:
-      let sealed = try encrypt(key, under: entry, aad: aad, abilities)
+      let sealed = try encrypt(key, under: kek, aad: aad, abilities)
       return WrappedKey(algorithm: .a256GCM, iv: sealed.iv, bytes: sealed.bytes)
     default:
       guard let rsa = entry.publicKey else {
@@ -23,20 +24,23 @@ extension Session {
 
   /// AES-GCM, whosever IV it is.
   func encrypt(
-    _ plaintext: SharedSecret, under entry: KeyIndex.Entry, aad: [UInt8], _ abilities: WrapAbilities
+    _ plaintext: SharedSecret, under kek: UInt, aad: [UInt8], _ abilities: WrapAbilities
   ) throws(CallFailure) -> DirectCiphertext {
     let behaviour = abilities.gcmIV(on: self)
     return try plaintext.bytes.withBytes { span throws(CallFailure) in
-      let sealed = try encrypt(span, under: entry.handle, aad: aad, behaviour)
+      let sealed = try encrypt(span, under: kek, aad: aad, behaviour)
       return DirectCiphertext(iv: sealed.iv, bytes: sealed.bytes)
     }
   }
 
-  func unwrap(_ wrapped: WrappedKey, under entry: KeyIndex.Entry, aad: [UInt8]) throws(CallFailure) -> SecretBytes {
-    switch entry.algorithm {
-    case .a256KW: try unwrap(wrapped.bytes, under: entry.handle)
-    case .a256GCM: try decrypt(wrapped.bytes, under: entry.handle, iv: wrapped.iv, aad: aad)
-    default: try decryptOAEP(wrapped.bytes, under: entry.handle, isSHA1: entry.algorithm == .rsaOAEPSHA1)
+  func unwrap(
+    _ wrapped: WrappedKey, under entry: KeyIndex.Entry, at kek: UInt? = nil, aad: [UInt8]
+  ) throws(CallFailure) -> SecretBytes {
+    let kek = kek ?? entry.handle
+    return switch entry.algorithm {
+    case .a256KW: try unwrap(wrapped.bytes, under: kek)
+    case .a256GCM: try decrypt(wrapped.bytes, under: kek, iv: wrapped.iv, aad: aad)
+    default: try decryptOAEP(wrapped.bytes, under: kek, isSHA1: entry.algorithm == .rsaOAEPSHA1)
     }
   }
 }

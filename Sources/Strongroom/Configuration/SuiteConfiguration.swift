@@ -83,6 +83,13 @@ public struct SuiteConfiguration: Sendable {
       logSigning: logSigning, summarisesDataOperations: summarisesDataOperations, telemetry: telemetry)
   }
 
+  /// The same with another log and other settings for data.
+  package func with(accessLog: AccessLogSettings, dataAtRest: DataAtRestConfig) throws -> SuiteConfiguration {
+    try SuiteConfiguration(
+      origin: origin, provider: provider, providers: providers, dataAtRest: dataAtRest, accessLog: accessLog,
+      logSigning: logSigning, summarisesDataOperations: summarisesDataOperations, telemetry: telemetry)
+  }
+
   private init(
     origin: String, provider: String, providers: [ProviderSettings], dataAtRest: DataAtRestConfig,
     accessLog: AccessLogSettings, logSigning: LogSigningSettings?,

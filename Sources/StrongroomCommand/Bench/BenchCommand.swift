@@ -1,0 +1,57 @@
+import ArgumentParser
+import Strongroom
+
+struct Bench: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Measure the configured provider, and what Strongroom adds to it.",
+    discussion: """
+      EXAMPLES
+        strongroom bench
+        strongroom bench --callers 1 --callers 8 --seconds 10
+        strongroom bench --provider hsm --json
+
+      What is measured stands beside what it can at best be: the token's bare calls,
+      or bare AES-GCM in this process. Everything is logged as in earnest, in a log
+      of its own that is removed at the end. The key that is used, strongroom-bench,
+      is made and destroyed again; both are in the access log.
+      """)
+
+  @OptionGroup var suite: SuiteOptions
+  @OptionGroup var format: JSONOption
+
+  @Option(name: .long, help: "Tasks that call at once; may be given more than once. 1 and 2 when not given.")
+  var callers: [Int] = []
+
+  @Option(name: .long, help: "How long each line is measured.")
+  var seconds = 2.0
+
+  enum Part: String, CaseIterable, ExpressibleByArgument { case keys, fields }
+
+  @Option(name: .long, help: "Only this; may be given more than once.")
+  var only: [Part] = []
+
+  func validate() throws {
+    guard callers.allSatisfy({ (1...1000).contains($0) }) else { throw ValidationError("--callers is from 1 to 1000") }
+    guard (0.01...3600).contains(seconds) else { throw ValidationError("--seconds is from 0.01 to 3600") }
+  }
+
+  func run() async throws {
+    let callers = callers.isEmpty ? [1, 2] : callers
+    let duration = Duration.seconds(seconds)
+    let room = try BenchRoom(suite.load())
+    try await withPrincipal(suite.principal ?? SuiteOptions.unixUser) {
+      var table = BenchTable(provider: room.provider.identity, seconds: seconds)
+      try await room.use { room in
+        for part in Part.allCases where only.isEmpty || only.contains(part) {
+          for count in callers {
+            switch part {
+            case .keys: try await KeyBench(room).run(callers: count, duration, into: &table)
+            case .fields: try await FieldBench(room).run(callers: count, duration, into: &table)
+            }
+          }
+        }
+      }
+      Terminal.print(format.json ? table.json() : table.text)
+    }
+  }
+}
