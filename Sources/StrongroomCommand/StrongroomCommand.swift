@@ -3,6 +3,7 @@ import KMSCore
 
 @main
 struct StrongroomCommand: AsyncParsableCommand {
+  // Every command names itself: to find the names of the types takes longer than anything else at start.
   static let configuration = CommandConfiguration(
     commandName: "strongroom",
     abstract: "Keys in a hardware security module, data encrypted under them, every use logged.",

@@ -3,6 +3,7 @@ import Strongroom
 
 struct Bench: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "bench",
     abstract: "Measure the configured provider, and what Strongroom adds to it.",
     discussion: """
       EXAMPLES

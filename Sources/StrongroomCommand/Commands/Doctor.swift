@@ -5,6 +5,7 @@ import SystemPackage
 
 struct Doctor: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "doctor",
     abstract: "Check configuration, providers, keys and files; say what to do where something is wrong.",
     discussion: """
       EXAMPLES

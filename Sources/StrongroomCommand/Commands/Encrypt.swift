@@ -6,6 +6,7 @@ import SystemPackage
 
 struct Encrypt: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "encrypt",
     abstract: "Encrypt a file, standard input, or columns of a CSV table.",
     discussion: """
       EXAMPLES
@@ -55,6 +56,7 @@ struct Encrypt: AsyncParsableCommand {
 
 struct Decrypt: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "decrypt",
     abstract: "Decrypt what 'encrypt' made.",
     discussion: """
       EXAMPLES

@@ -7,6 +7,7 @@ import SystemPackage
 
 struct Init: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "init",
     abstract: "Write a configuration and make a first key.",
     discussion: """
       EXAMPLES

@@ -6,6 +6,7 @@ import SystemPackage
 
 struct Inspect: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "inspect",
     abstract: "Show what an envelope says of itself, without any key.",
     discussion: """
       EXAMPLES

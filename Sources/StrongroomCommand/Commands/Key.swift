@@ -5,6 +5,7 @@ import SystemPackage
 
 struct Key: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "key",
     abstract: "Make, list, rotate, take in and retire keys.",
     subcommands: [
       Create.self, Adopt.self, Import.self, List.self, Show.self, Rotate.self, Activate.self, Deactivate.self,
@@ -14,6 +15,7 @@ struct Key: AsyncParsableCommand {
 
   struct Create: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+      commandName: "create",
       abstract: "Make a key with its first version.",
       discussion: """
         EXAMPLES
@@ -34,6 +36,7 @@ struct Key: AsyncParsableCommand {
 
   struct Rotate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+      commandName: "rotate",
       abstract: "Make a new version and deactivate the ones before; they still open what they wrapped.",
       discussion: """
         EXAMPLE
@@ -64,25 +67,28 @@ struct Key: AsyncParsableCommand {
   }
 
   struct Activate: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Let a version wrap and unwrap again.")
+    static let configuration = CommandConfiguration(
+      commandName: "activate", abstract: "Let a version wrap and unwrap again.")
     @OptionGroup var change: StateChange
     func run() async throws { try await change.run(.active) }
   }
 
   struct Deactivate: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Let a version only unwrap.")
+    static let configuration = CommandConfiguration(commandName: "deactivate", abstract: "Let a version only unwrap.")
     @OptionGroup var change: StateChange
     func run() async throws { try await change.run(.deactivated) }
   }
 
   struct Suspend: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Let a version neither wrap nor unwrap, for now.")
+    static let configuration = CommandConfiguration(
+      commandName: "suspend", abstract: "Let a version neither wrap nor unwrap, for now.")
     @OptionGroup var change: StateChange
     func run() async throws { try await change.run(.suspended) }
   }
 
   struct Compromise: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+      commandName: "compromise",
       abstract: "Mark a version as leaked: it opens data only with --allow-compromised, and never wraps again.")
     @OptionGroup var change: StateChange
     func run() async throws { try await change.run(.compromised) }
@@ -90,6 +96,7 @@ struct Key: AsyncParsableCommand {
 
   struct Destroy: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+      commandName: "destroy",
       abstract: "Erase a version's key for good. What is wrapped under it alone can never be opened again.",
       discussion: """
         EXAMPLES

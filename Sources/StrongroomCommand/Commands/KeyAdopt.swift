@@ -4,6 +4,7 @@ import Strongroom
 extension Key {
   struct Adopt: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+      commandName: "adopt",
       abstract: "Use a key that somebody else made in the token; without --id, list those that are there.",
       discussion: """
         The key stays as it is; a record beside it says which key it is a version

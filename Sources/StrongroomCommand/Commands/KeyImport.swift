@@ -4,6 +4,7 @@ public import Strongroom
 extension Key {
   struct Import: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+      commandName: "import",
       abstract: "Bring the bytes of a KEK in: 32 bytes that were made elsewhere.",
       discussion: """
         It becomes an active version of the key, and the current one unless --id

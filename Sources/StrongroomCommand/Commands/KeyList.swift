@@ -4,6 +4,7 @@ public import Strongroom
 extension Key {
   struct List: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+      commandName: "list",
       abstract: "List all key versions, oldest first.",
       discussion: """
         EXAMPLES
@@ -24,6 +25,7 @@ extension Key {
 
   struct Show: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+      commandName: "show",
       abstract: "Show one key's versions.",
       discussion: """
         EXAMPLES

@@ -4,6 +4,7 @@ import SystemPackage
 
 struct Report: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "report",
     abstract: "Summarise rotations, accesses, failures, latencies and the state of all keys.",
     discussion: """
       EXAMPLES

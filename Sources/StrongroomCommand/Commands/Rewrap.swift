@@ -3,6 +3,7 @@ import Strongroom
 
 struct Rewrap: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "rewrap",
     abstract: "Wrap the content keys of envelopes under the current key versions; bodies stay as they are.",
     discussion: """
       EXAMPLES
@@ -54,6 +55,7 @@ struct Rewrap: AsyncParsableCommand {
 
 struct Reencrypt: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "reencrypt",
     abstract: "Encrypt envelopes anew, with new content keys and bodies, after a leak.",
     discussion: """
       EXAMPLES
@@ -87,6 +89,7 @@ struct Reencrypt: AsyncParsableCommand {
 
 struct Migrate: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "migrate",
     abstract: "Move envelopes from one provider's keys to another's; bodies stay as they are.",
     discussion: """
       EXAMPLE

@@ -4,6 +4,7 @@ import Strongroom
 extension Recovery {
   struct Audit: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+      commandName: "audit",
       abstract: "Find envelopes that a recovery key would not open.",
       discussion: """
         EXAMPLES

@@ -6,6 +6,7 @@ import SystemPackage
 extension Recovery {
   struct Create: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+      commandName: "create",
       abstract: "Make a recovery key: wrap-only in the provider, its copy as shares in files.",
       discussion: """
         EXAMPLE

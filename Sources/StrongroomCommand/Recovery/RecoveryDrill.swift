@@ -7,6 +7,7 @@ import SystemPackage
 extension Recovery {
   struct Drill: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+      commandName: "drill",
       abstract: "Prove that an envelope opens with the offline key alone; no provider is opened.",
       discussion: """
         EXAMPLES

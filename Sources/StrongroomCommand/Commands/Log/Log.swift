@@ -3,6 +3,7 @@ public import Strongroom
 
 struct Log: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "log",
     abstract: "Look at the access log, check it, and hand it on.",
     subcommands: [
       LogShow.self, LogFollow.self, LogExport.self, LogVerify.self, LogProve.self, LogCheck.self, LogKey.self,
