@@ -56,5 +56,9 @@ public struct AccessLogSettings: Sendable, Hashable {
     if keep < .zero { try refuse("the access log would be kept for \(keep)", "Use a positive time.") }
   }
 
+  var deadlineNanoseconds: UInt64 {
+    let (seconds, attoseconds) = deadline.components
+    return UInt64(seconds) * 1_000_000_000 + UInt64(attoseconds / 1_000_000_000)
+  }
   var rotateAfterNanoseconds: UInt64 { UInt64(rotateAfter.components.seconds) * 1_000_000_000 }
 }

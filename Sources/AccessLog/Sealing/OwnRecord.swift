@@ -14,10 +14,9 @@ extension EventLine {
   ///   - tree: the tree of the records before it, so that it can be checked when older files are gone.
   ///   - index: hash of the writer's line in the index, in its first file.
   static func file(origin: String, file: String, tree: MerkleFrontier, index: TreeHash?) -> EventLine {
-    EventLine(
-      AccessEvent(.init(rawValue: "log-file"), access: own), type: .file,
-      fields: [("log", origin), ("file", file), ("tree", tree.text)]
-        + (index.map { [("index", Base64.encode($0.bytes))] } ?? []))
+    var fields: [(StaticString, String)] = [(#","log":"#, origin), (#","file":"#, file), (#","tree":"#, tree.text)]
+    if let index { fields.append((#","index":"#, Base64.encode(index.bytes))) }
+    return EventLine(AccessEvent(.init(rawValue: "log-file"), access: own), type: .file, fields: fields)
   }
 
   static func heartbeat() -> EventLine {
@@ -36,9 +35,10 @@ extension EventLine {
   ///
   /// - Parameter torn: what a crash had left of a line, when the log is ended by another process.
   static func end(_ reason: String, torn: [UInt8] = []) -> EventLine {
-    EventLine(
-      AccessEvent(.init(rawValue: "log-end"), access: own, reason: reason), type: .end,
-      fields: torn.isEmpty ? [] : [("torn", String(decoding: torn.prefix(textLimit), as: UTF8.self))])
+    var fields: [(StaticString, String)] = []
+    if !torn.isEmpty { fields = [(#","torn":"#, String(decoding: torn.prefix(textLimit), as: UTF8.self))] }
+    return EventLine(
+      AccessEvent(.init(rawValue: "log-end"), access: own, reason: reason), type: .end, fields: fields)
   }
 
   private static let endMark = Array(#""record":"end""#.utf8)
