@@ -45,21 +45,23 @@ public final class AccessLogFile: AccessReporter, Sendable {
   ///
   /// - Parameters:
   ///   - signer: signs checkpoints; nil leaves the log without.
-  ///   - onSigning: told of each call that signs, or fails to; it must not block.
+  ///   - onOwn: told of each call that signs a checkpoint, or fails to, and of copies that were lost; it must not block.
   public convenience init(
     _ settings: AccessLogSettings, signer: LogSigner? = nil,
-    onSigning: @escaping @Sendable (AccessEvent) -> Void = { _ in }
+    onOwn: @escaping @Sendable (AccessEvent) -> Void = { _ in }
   ) throws {
     try settings.validate()
     let tree = signer.map { LogTree(keyName: $0.keyName) }
     guard
       let writer = DiskThreads.shared.run(atMost: settings.deadlineNanoseconds, { LineWriter.begin(settings, tree) })
     else { throw Self.late("the access log's folder \(settings.directory) did not answer within its deadline") }
-    self.init(settings, try writer.get(), tree, signer, onSigning)
+    self.init(settings, try writer.get(), tree, signer, onOwn)
     copies.withLock { copies in
       copies = settings.copies.map { target in
         LogCopy(target) { [weak self] count, name in
-          Task { [weak self] in try? await self?.commit([.copiesLost(count, name)]) }  // told again with the next
+          let lost = EventLine.copiesLost(count, name)
+          onOwn(lost)
+          Task { [weak self] in try? await self?.commit([EventLine(lost, type: .copy)]) }  // told again with the next
         }
       }
     }
@@ -79,12 +81,12 @@ public final class AccessLogFile: AccessReporter, Sendable {
 
   private init(
     _ settings: AccessLogSettings, _ writer: consuming LineWriter, _ tree: LogTree? = nil,
-    _ signer: LogSigner? = nil, _ onSigning: @escaping @Sendable (AccessEvent) -> Void = { _ in }
+    _ signer: LogSigner? = nil, _ onOwn: @escaping @Sendable (AccessEvent) -> Void = { _ in }
   ) {
     self.settings = settings
     self.tree = tree
     self.signer = signer
-    signing = signer.map { CheckpointSigning($0, onSigning: onSigning) }
+    signing = signer.map { CheckpointSigning($0, onSigning: onOwn) }
     upkeep = LogUpkeep(settings, signer: signer)
     deadline = settings.deadlineNanoseconds
     requiresPrincipal = settings.requiresPrincipal
@@ -328,15 +330,13 @@ public final class AccessLogFile: AccessReporter, Sendable {
 
   // MARK: Checkpoints
 
-  private static let heartbeat = DispatchTimeInterval.seconds(60)
-
   private func sign(_ checkpoints: [Checkpoint]) {
     guard !checkpoints.isEmpty else { return }
     signing?.sign(checkpoints) { lines in (try? await self.commit(lines)) != nil }
   }
 
   private func beat() {
-    watching.asyncAfter(deadline: .now() + Self.heartbeat) { [weak self] in
+    watching.asyncAfter(deadline: .now() + .nanoseconds(Int(settings.heartbeatNanoseconds))) { [weak self] in
       guard let self else { return }
       // By no task: it must not wait for the others of a busy process. A log that does not take it shows that.
       guard let (_, role) = withQueue({ $0.join([.heartbeat()], .checkpoint, isAsked: false) }) else { return }

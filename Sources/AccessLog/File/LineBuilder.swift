@@ -41,7 +41,7 @@ struct LineBuilder: ~Copyable {
 
   mutating func put(_ bytes: Span<UInt8>) {
     unsafe bytes.withUnsafeBufferPointer { bytes in  // for the call only
-      if let base = bytes.baseAddress { unsafe room(bytes.count).copyMemory(from: base, byteCount: bytes.count) }  // all
+      if let base = bytes.baseAddress { unsafe room(bytes.count).copyMemory(from: base, byteCount: bytes.count) }
     }
   }
 

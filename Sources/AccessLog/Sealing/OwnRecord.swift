@@ -1,5 +1,5 @@
 import CryptoPrimitives
-import KMSCore
+package import KMSCore
 
 /// What the log writes of itself.
 extension EventLine {
@@ -24,11 +24,9 @@ extension EventLine {
   }
 
   /// A target of copies lost lines; they are in the log.
-  static func copiesLost(_ count: Int, _ target: String) -> EventLine {
-    EventLine(
-      AccessEvent(
-        .init(rawValue: "log-copy"), access: own, errorCode: .accessLogUnavailable,
-        errorMessage: "\(target) did not take \(count) lines"), type: .copy)
+  static func copiesLost(_ count: Int, _ target: String) -> AccessEvent {
+    AccessEvent(
+      .logCopy, access: own, errorCode: .accessLogUnavailable, errorMessage: "\(target) did not take \(count) lines")
   }
 
   /// The last record of a writer, before its last checkpoint.
@@ -67,4 +65,9 @@ extension EventLine {
     else { return nil }
     return note
   }
+}
+
+extension AccessEvent.Operation {
+  /// Handing a copy of the log's lines on.
+  package static let logCopy = Self(rawValue: "log-copy")
 }
