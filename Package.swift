@@ -173,12 +173,11 @@ let package = Package(
       "AccessLogTests",
       [
         "AccessLog", "AccessLogWriter", "CryptoPrimitives", "DurableFiles", "InMemoryProvider", "KMSCore",
-        "TestSupport",
-        system,
+        "OpenSSLProvider", "TestSupport", system,
         .product(name: "ServiceContextModule", package: "swift-service-context"),
       ]),
     .executableTarget(
-      name: "AccessLogWriter", dependencies: ["AccessLog", "InMemoryProvider", "KMSCore", system],
+      name: "AccessLogWriter", dependencies: ["AccessLog", "InMemoryProvider", "OpenSSLProvider", "KMSCore", system],
       path: "Tests/AccessLogWriter",
       swiftSettings: strict),
     tests(
@@ -236,7 +235,8 @@ let package = Package(
     .executableTarget(
       name: "Fuzzer", dependencies: ["FuzzTargets"], path: "Tests/Fuzzer", swiftSettings: strict),
     .executableTarget(
-      name: "Soak", dependencies: ["KMSCore", "PKCS11Provider"], path: "Tests/Soak", swiftSettings: strict),
+      name: "Soak", dependencies: ["KMSCore", "PKCS11Provider", "HeapMeter"], path: "Tests/Soak", swiftSettings: strict),
+    .target(name: "HeapMeter", path: "Tests/HeapMeter"),
     tests("FuzzTests", ["FuzzTargets", "KMSCore"]),
     tests("CLITests", ["StrongroomCommand", "QuickStart", "TestSupport"]),
   ]

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Uses a SoftHSM token by eight tasks for some minutes, while the faulty module misbehaves by chance:
-#   Scripts/soak.sh [MINUTES]        10 unless given
-# It fails when an answer was wrong, sessions or objects were left behind, memory grew, or the token was not used again
-# within 35 s of the last fault.
+#   Scripts/soak.sh [MINUTES [late]]        10 unless given
+# With `late`, the deadline is 20 ms and calls outlast it again and again. It fails when an answer was wrong, sessions or
+# objects were left behind, calls hang still, memory grew, or the token was not used again within 35 s of the last fault.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-minutes=${1:-10}
+minutes=${1:-10} mood=${2:-ordinary}
 swift build -c release --product Soak --quiet
 soak=$(swift build -c release --show-bin-path)/Soak
 
@@ -20,4 +20,4 @@ softhsm2-util --init-token --free --label soak --so-pin "$(head -c 9 /dev/urando
   >/dev/null
 # What holds all the time.
 echo "count-sessions $work/faulty.so.conf.sessions" >"$work/faulty.so.conf.base"
-"$soak" $((minutes * 60)) "$work/faulty.so" "$work/faulty.so.conf" soak "$work/pin"
+"$soak" $((minutes * 60)) "$work/faulty.so" "$work/faulty.so.conf" soak "$work/pin" "$mood"

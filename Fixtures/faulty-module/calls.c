@@ -72,11 +72,18 @@ static void notice_change(struct control *c)
   pthread_mutex_unlock(&lock);
 }
 
+/* Calls that are under way. */
+static atomic_int inside;
+
+bool is_alone(void) { return atomic_load(&inside) == 1; }
+
 CK_RV enter(enum function function)
 {
+  atomic_fetch_add(&inside, 1);
   struct control *c = control();
   if (c->is_broken) return CKR_GENERAL_ERROR;
   notice_change(c);
+  if (c->previous) forget_previous(c);
   if (c->missing[function]) return CKR_FUNCTION_NOT_SUPPORTED;
   wrong_key = corrupt = false;
   for (int i = 0; i < c->rule_count; i++) {
@@ -99,13 +106,19 @@ CK_RV enter(enum function function)
 
 void leave(void) { pthread_rwlock_unlock(&calls); }
 
-CK_RV traced(enum function function, CK_RV rv)
+static void trace(enum function function, CK_RV rv)
 {
   struct control *c = control();
-  if (!*c->trace) return rv;
+  if (!*c->trace) return;
   FILE *file = fopen(c->trace, "a");
-  if (!file) return rv;
+  if (!file) return;
   fprintf(file, "%s %s\n", function_names[function], ckr_name(rv));
   fclose(file);
+}
+
+CK_RV traced(enum function function, CK_RV rv)
+{
+  trace(function, rv);
+  atomic_fetch_sub(&inside, 1);
   return rv;
 }

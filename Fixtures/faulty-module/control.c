@@ -159,9 +159,24 @@ static struct control *read_control(struct control *previous)
   return c;
 }
 
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+void forget_previous(struct control *c)
+{
+  pthread_mutex_lock(&lock);
+  /* Whoever enters from here on waits for the lock, and finds no older one than `c`. */
+  struct control *old = is_alone() ? c->previous : NULL;
+  if (old) c->previous = NULL;
+  pthread_mutex_unlock(&lock);
+  while (old) {
+    struct control *next = old->previous;
+    free(old);
+    old = next;
+  }
+}
+
 struct control *control(void)
 {
-  static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
   static struct control *current;
   static struct stat seen;
   pthread_mutex_lock(&lock);

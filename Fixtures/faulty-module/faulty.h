@@ -82,6 +82,9 @@ struct control {
 
 /* The control file as it is now. */
 struct control *control(void);
+/* Frees those before `c`, if no other call is under way that may still use one. */
+void forget_previous(struct control *c);
+bool is_alone(void);
 const char *control_path(void);
 extern CK_FUNCTION_LIST_PTR real;
 

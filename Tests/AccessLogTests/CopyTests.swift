@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import KMSCore
+import Synchronization
 import SystemPackage
 import Testing
 
@@ -69,7 +70,10 @@ import Testing
   @Test func oneThatDiesLosesLinesAndTheLogSaysSo() async throws {
     try await withFolder { folder in
       // It ends after a line; the next is started a second later at the earliest.
-      let log = try AccessLogFile(settings(folder, [.command("head -n 1 >> '\(folder)/copy'")]))
+      let told = Mutex<[AccessEvent]>([])
+      let log = try AccessLogFile(settings(folder, [.command("head -n 1 >> '\(folder)/copy'")])) { event in
+        told.withLock { $0.append(event) }  // for whoever alerts
+      }
       let clock = ContinuousClock()
       let start = clock.now
       var reported = 0
@@ -81,6 +85,7 @@ import Testing
       await log.close()
       let all = try lines(folder)
       #expect(all.contains { $0.contains(#""record":"copy""#) && $0.contains("did not take") })
+      #expect(told.withLock { $0.contains { $0.operation == .logCopy && $0.errorCode == .accessLogUnavailable } })
       #expect(all.count { $0.contains(#""operation":"wrap""#) } == reported)
     }
   }

@@ -6,36 +6,10 @@ import Testing
 @testable import AccessLog
 
 @Suite struct CrashTests {
-  /// `AccessLogWriter` stands beside the test runner.
-  private func writerPath() throws -> URL {
-    let runner = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
-    return URL(filePath: runner).deletingLastPathComponent().appending(path: "AccessLogWriter")
-  }
-
-  private func writer(_ arguments: String...) throws -> Process {
-    let process = Process()
-    process.executableURL = try writerPath()
-    process.arguments = arguments
-    return process
-  }
-
-  /// Runs a shell script whose `$1` is the writer and `$2` the folder. What it prints.
-  private func run(_ script: String, _ folder: FilePath, namespace: Bool = false) async throws -> String {
-    let (process, output) = (Process(), Pipe())
-    process.executableURL = URL(filePath: namespace ? "/usr/bin/unshare" : "/bin/sh")
-    let shell = ["-c", script, "sh", try writerPath().path, folder.string]
-    process.arguments = namespace ? ["-m", "/bin/sh"] + shell : shell
-    process.standardOutput = output
-    try process.run()
-    let text = String(decoding: await readingToEnd(of: output.fileHandleForReading).value, as: UTF8.self)
-    process.waitUntilExit()
-    return text
-  }
-
   @Test(arguments: [("written", 40), ("written", 150), ("synced", 100)])
   func whatWasAcknowledgedBeforeAKillIsThere(_ durability: String, milliseconds: Int) async throws {
     try await withFolder { folder in
-      let (process, output) = (try writer(folder.string, durability), Pipe())
+      let (process, output) = (try logWriter(folder.string, durability), Pipe())
       process.standardOutput = output
       try process.run()
       let reading = readingToEnd(of: output.fileHandleForReading)

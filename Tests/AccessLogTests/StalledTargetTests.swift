@@ -28,7 +28,9 @@ import Testing
     try await log.report(AccessEvent(.health))
   }
 
-  @Test(.timeLimit(.minutes(1))) func aFIFOThatNobodyReads() async throws {
+  /// - Parameter mayBlock: false: as a disk of this machine, that nobody expects to stand. The first caller writes, and
+  ///   its thread is stuck.
+  @Test(.timeLimit(.minutes(1)), arguments: [true, false]) func aFIFOThatNobodyReads(_ mayBlock: Bool) async throws {
     try await withFolder { folder in
       let path = folder.appending("fifo")
       #expect(try await runProcess("/usr/bin/mkfifo", [path.string]).status == 0)
@@ -42,7 +44,8 @@ import Testing
       let reader = try FileDescriptor.open(path, .readOnly, options: .closeOnExec)
       let log = try AccessLogFile(
         AccessLogSettings(directory: folder.appending("log"), deadline: .milliseconds(200)),
-        takingOwnershipOf: fifo)
+        takingOwnershipOf: fifo, mayBlock: mayBlock)
+      await fails(log, callers: 1)
       await fails(log, callers: 5)
       await fails(log, callers: 5)
       let reading = Task {

@@ -1,23 +1,35 @@
 // Logs until it is killed, and prints the number of each event that was acknowledged: what a crash may not lose.
 // Prints `-` for one that was refused, and tries the next a little later.
-//   AccessLogWriter FOLDER [written|synced] [COUNT] [CALLERS] [signed]
+//   AccessLogWriter FOLDER [written|synced] [COUNT|steps] [CALLERS] [signed] [keystore=PATH]
 // With COUNT it stops there and prints the nanoseconds of an event instead, wall clock and CPU, and the memory. What
-// making the events costs is left out. With `signed`, checkpoints are signed by a key in memory.
+// making the events costs is left out. With `steps` it does what each line of its input says (open, log, close), and
+// prints `ok`, `late` or `-`. With `signed`, checkpoints are signed by a key in memory, or by the one in a key store.
 import AccessLog
 import Glibc
 import InMemoryProvider
 import KMSCore
+import OpenSSLProvider
 import SystemPackage
 
 let arguments = CommandLine.arguments
 guard arguments.count > 1 else { exit(2) }
 alarm(30)  // whatever becomes of its parent, it does not go on for ever
 let durability = arguments.count > 2 ? AccessLogSettings.Durability(rawValue: arguments[2]) ?? .written : .written
-let signer = LogSigner(InMemoryProvider(name: "memory"), key: try KeyName("access-log"))
 let isSigned = arguments.contains("signed")
-if isSigned { _ = try await signer.verifierKey(creating: true) }
-let log = try AccessLogFile(
-  AccessLogSettings(directory: FilePath(arguments[1]), durability: durability), signer: isSigned ? signer : nil)
+let keystore = arguments.first { $0.hasPrefix("keystore=") }.map { String($0.dropFirst(9)) }
+let passphrase = SecretSource(description: "test") { SecretBytes(copying: Array("a passphrase".utf8).span) }
+let provider: any KMSProvider =
+  if let keystore {
+    OpenSSLProvider(OpenSSLConfiguration(name: "local", keystore: keystore, passphrase: passphrase))
+  } else {
+    InMemoryProvider(name: "memory")
+  }
+let signer = LogSigner(provider, key: try KeyName("access-log"))
+if isSigned { _ = try await signer.verifierKey(creating: keystore == nil) }
+func open() throws -> AccessLogFile {
+  try AccessLogFile(
+    AccessLogSettings(directory: FilePath(arguments[1]), durability: durability), signer: isSigned ? signer : nil)
+}
 let key = try KeyName("customer-pii")
 let version = KeyVersionID.make()
 
@@ -28,7 +40,28 @@ func event(_ number: Int) -> AccessEvent {
     duration: .nanoseconds(number))
 }
 
-if arguments.count > 3, let count = Int(arguments[3]) {
+if arguments.count > 3, arguments[3] == "steps" {
+  var log: AccessLogFile?
+  var number = 0
+  while let step = readLine() {
+    number += 1
+    let (start, number, opened) = (ContinuousClock.now, number, log)
+    let isDone: Bool
+    switch step {
+    case "open":
+      log = try? open()
+      isDone = log != nil
+    case "log": isDone = (try? await opened?.report(event(number))) != nil
+    default:
+      await opened?.close()
+      isDone = true
+    }
+    // A deadline is 2 s, and what it is about stands for ever: load makes no difference between the two.
+    let text = "\(step) \(isDone ? "ok" : "-") \(ContinuousClock.now - start > .seconds(1) ? "late" : "soon")\n"
+    _ = unsafe write(1, text, text.utf8.count)  // a Swift string, for the call only
+  }
+} else if arguments.count > 3, let count = Int(arguments[3]) {
+  let log = try open()
   let callers = arguments.count > 4 ? Int(arguments[4]) ?? 1 : 1
   // What the caller has anyway.
   let made = clock()
@@ -50,6 +83,7 @@ if arguments.count > 3, let count = Int(arguments[3]) {
       + "at most \(usage.ru_maxrss / 1024) MiB of memory")
   await log.close()
 } else {
+  let log = try open()
   var number = 0
   while true {
     number += 1

@@ -16,8 +16,8 @@ struct RotationServiceTests {
     NewKeyVersion(key: try KeyName(name), id: .make(now: Timestamp.now().advanced(by: .seconds(-90_000))))
   }
 
-  private func group(_ manager: DataAtRestManager) -> ServiceGroup {
-    let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+  private func group(_ manager: DataAtRestManager, _ messages: Messages = Messages()) -> ServiceGroup {
+    let logger = Logger(label: "test") { _ in messages }
     let service = RotationService(
       manager: manager, checkInterval: .seconds(1), principal: "night shift", logger: logger)
     return ServiceGroup(services: [service], logger: logger)
@@ -34,7 +34,8 @@ struct RotationServiceTests {
     let manager = try DataAtRestManager(
       providers: [provider], configuration: DataAtRestConfig(kmsKeyID: "a"), reporter: reporter)
     _ = try await provider.createKeyVersion(old("a"))
-    let group = group(manager)
+    let messages = Messages()
+    let group = group(manager, messages)
     let running = Task { try await group.run() }
     let (a, b) = (try KeyName("a"), try KeyName("b"))
     try await wait { try await provider.keyVersions(of: a).count == 2 }
@@ -54,6 +55,11 @@ struct RotationServiceTests {
     let rotations = reporter.events.filter { $0.operation == .rotate && $0.phase == .outcome }
     #expect(rotations.map(\.key) == [a, b])
     #expect(rotations.allSatisfy { $0.access.principal == "night shift" && $0.reason == "scheduled" && $0.success })
+    // Its own messages, and no record of the access log, go to the application's logger.
+    let own = messages.all.filter { !$0.contains("ServiceLifecycle") }
+    #expect(own.filter { $0.hasPrefix("info rotated") }.count == 2)
+    #expect(own.contains { $0.hasPrefix("error keys could not be looked at for rotation") && $0.contains("unplugged") })
+    #expect(own.allSatisfy { !$0.contains("night shift") && !$0.contains("duration") }, "\(own)")
     // The manager is the application's: it still serves.
     let sealed = try await manager.encrypt("after")
     #expect(try await manager.decryptString(sealed) == "after")
@@ -91,5 +97,23 @@ private final class Gate: AccessReporter {
     else { return }
     arrived.continuation.yield()
     while !Task.isShuttingDownGracefully { try await Task.sleep(for: .milliseconds(1)) }
+  }
+}
+
+/// What is said to a logger.
+private struct Messages: LogHandler {
+  private final class Store: Sendable { let lines = Mutex<[String]>([]) }
+  private let store = Store()
+  var all: [String] { store.lines.withLock { $0 } }
+  var metadata = Logger.Metadata()
+  var logLevel = Logger.Level.debug
+  subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+    get { metadata[key] }
+    set { metadata[key] = newValue }
+  }
+
+  func log(event: LogEvent) {
+    let line = "\(event.level) \(event.message) \(event.metadata ?? [:]) \(event.source)"
+    store.lines.withLock { $0.append(line) }
   }
 }

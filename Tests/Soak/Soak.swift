@@ -1,18 +1,22 @@
 import Foundation
+internal import HeapMeter
 internal import KMSCore
 internal import PKCS11Provider
 internal import Synchronization
 
 /// Eight tasks use a token for a set time while it misbehaves by chance (Scripts/soak.sh):
 ///
-///     Soak SECONDS MODULE CONTROL-FILE TOKEN PIN-FILE
+///     Soak SECONDS MODULE CONTROL-FILE TOKEN PIN-FILE [ordinary|late]
 ///
-/// Fails when an answer was wrong, sessions or objects were left, memory grew, or the token was not back at the end.
+/// Fails when an answer was wrong, sessions or objects were left, memory grew, calls hang still, or the token was not
+/// back at the end.
 @main struct Soak {
   static func main() async throws {
     let arguments = CommandLine.arguments
-    guard arguments.count == 6, let seconds = Int(arguments[1]) else {
-      print("usage: Soak SECONDS MODULE CONTROL-FILE TOKEN PIN-FILE")
+    guard (6...7).contains(arguments.count), let seconds = Int(arguments[1]),
+      let mood = Faults.Mood(rawValue: arguments.count > 6 ? arguments[6] : "ordinary")
+    else {
+      print("usage: Soak SECONDS MODULE CONTROL-FILE TOKEN PIN-FILE [ordinary|late]")
       exit(2)
     }
     let pin = try String(contentsOfFile: arguments[5], encoding: .utf8).trimmingCharacters(in: .newlines)
@@ -20,17 +24,15 @@ internal import Synchronization
       PKCS11Configuration(
         name: "soak", tokens: [try PKCS11URI(parsing: "pkcs11:token=\(arguments[4])?module-path=\(arguments[2])")],
         pin: SecretSource(description: arguments[5]) { SecretBytes(copying: Array(pin.utf8).span) },
-        deadline: .seconds(2), reopenInterval: .milliseconds(200)))
-    let faults = Faults(path: arguments[3])
+        deadline: mood.deadline, reopenInterval: .milliseconds(200)))
+    let faults = Faults(path: arguments[3], mood: mood)
     try faults.none()
-    let keys = [
-      try await provider.createKeyVersion(NewKeyVersion(key: KeyName("one"))).id,
-      try await provider.createKeyVersion(NewKeyVersion(key: KeyName("two"))).id,
-    ]
-    let strayBefore = try await provider.strayObjectCount()
+    let keys = [KeyVersionID.make(), .make()]
+    for (name, id) in zip(["one", "two"], keys) { try await make(name, id, provider) }
+    let strayBefore = try await eventually { try await provider.strayObjectCount() }
     let census = Census()
     let end = ContinuousClock.now + .seconds(seconds)
-    let memory = try await withThrowingTaskGroup(of: [Int].self) { group in
+    let memory = try await withThrowingTaskGroup(of: [Memory].self) { group in
       for i in 0..<8 {
         group.addTask {
           while ContinuousClock.now < end { await use(provider, keys[i % 2], keys[(i + 1) % 2], census) }
@@ -45,38 +47,37 @@ internal import Synchronization
         return []
       }
       group.addTask {
-        var samples: [Int] = []
+        var samples: [Memory] = []
         while ContinuousClock.now < end {
           try await Task.sleep(for: .milliseconds(500))
-          samples.append(residentKiB())
-          if samples.count % 120 == 0 { print("\(samples.count / 2) s: \(census), \(samples.last ?? 0) KiB") }
+          samples.append(Memory())
+          if samples.count % 120 == 0 { print("\(samples.count / 2) s: \(census), \(Memory())") }
         }
         return samples
       }
-      var samples: [Int] = []
+      var samples: [Memory] = []
       for try await part in group { samples += part }
       return samples
     }
 
     try faults.none()
     let back = await secondsUntilBack(provider, keys[0])
-    let (objects, stray) = (
-      try await provider.sessionObjectCount(), try await provider.strayObjectCount() - strayBefore
-    )
+    let objects = try await eventually { try await provider.sessionObjectCount() }
+    let stray = try await eventually { try await provider.strayObjectCount() } - strayBefore
     let sessions = faults.openSessions
+    let isHanging = await provider.health().detail.contains("hang")
     await provider.close()
-    let left = faults.openSessions
-    // The first third warms up: pools fill, allocators keep what they got.
-    let third = memory.count / 3
-    let grown = median(memory.suffix(third)) - median(memory.dropFirst(third).prefix(third))
+    let left = await sessionsLeft(faults)
+    let (before, after) = (Memory.median(memory, third: 1), Memory.median(memory, third: 2))
     print("\(census)")
     print("session objects left: \(objects); objects left on the token: \(stray)")
-    print("sessions: \(sessions) while idle (9 at most), \(left) after closing")
-    print("memory: \(median(memory.suffix(third))) KiB, \(grown) KiB more than in the second third")
+    print(
+      "sessions: \(sessions) while idle (9 at most), \(left) after closing; calls hang: \(isHanging ? "yes" : "no")")
+    print("memory: \(before) in the second third, \(after) in the last")
     print("back after the last fault: \(back.map { "\($0) s" } ?? "no")")
     let isGood =
       census.wrong == 0 && census.right > 0 && objects == 0 && stray == 0 && sessions <= 9 && left == 0
-      && grown < 4096 && back != nil
+      && !isHanging && after.heapKiB - before.heapKiB < 4096 && back != nil
     print(isGood ? "good" : "NOT GOOD")
     exit(isGood ? 0 : 1)
   }
@@ -100,8 +101,17 @@ internal import Synchronization
       }
       let back = try await provider.unwrap(wrapped, under: holder, aad: [1])
       census.count(isRight: back.equals(secret))
-    } catch let error as KMSError { census.count(error) } catch { census.count(isRight: false) }
+    } catch let error as KMSError {
+      census.count(error)
+      try? await Task.sleep(for: .milliseconds(1))  // what fails at once must not be all that is done
+    } catch { census.count(isRight: false) }
     await Task.yield()
+  }
+
+  /// With a short deadline, threads that were left behind close the last ones.
+  private static func sessionsLeft(_ faults: Faults) async -> Int {
+    for _ in 0..<100 where faults.openSessions != 0 { try? await Task.sleep(for: .milliseconds(50)) }
+    return faults.openSessions
   }
 
   private static func secondsUntilBack(_ provider: PKCS11Provider, _ key: KeyVersionID) async -> Int? {
@@ -117,15 +127,48 @@ internal import Synchronization
     return nil
   }
 
-  private static func residentKiB() -> Int {
-    let fields = (try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8))?.split(separator: " ")
-    return (fields.flatMap { $0.count > 1 ? Int($0[1]) : nil } ?? 0) * 4
+  /// With a short deadline, opening the token may take some.
+  private static func eventually<Value>(_ body: () async throws -> Value) async throws -> Value {
+    for _ in 0..<100 {
+      if let value = try? await body() { return value }
+      try await Task.sleep(for: .milliseconds(350))
+    }
+    return try await body()
   }
 
-  private static func median(_ values: some Sequence<Int>) -> Int {
-    let sorted = values.sorted()
-    return sorted.isEmpty ? 0 : sorted[sorted.count / 2]
+  private static func make(_ name: String, _ id: KeyVersionID, _ provider: PKCS11Provider) async throws {
+    let key = try KeyName(name)
+    try await eventually {
+      if try await provider.keyVersions(of: key).isEmpty {
+        _ = try await provider.createKeyVersion(NewKeyVersion(key: key, id: id))
+      }
+    }
   }
+}
+
+/// What the process holds.
+struct Memory: CustomStringConvertible {
+  /// Given out by malloc: what grows when something is lost.
+  let heapKiB: Int
+  /// With the stacks of threads that are left behind, and what their arenas keep.
+  let residentKiB: Int
+
+  init() {
+    let fields = (try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8))?.split(separator: " ")
+    residentKiB = (fields.flatMap { $0.count > 1 ? Int($0[1]) : nil } ?? 0) * 4
+    heapKiB = Int(heap_in_use()) / 1024
+  }
+
+  private init(heapKiB: Int, residentKiB: Int) { (self.heapKiB, self.residentKiB) = (heapKiB, residentKiB) }
+
+  /// The first third warms up: pools fill, allocators keep what they got.
+  static func median(_ samples: [Memory], third: Int) -> Memory {
+    let part = samples.dropFirst(samples.count / 3 * third).prefix(samples.count / 3)
+    func median(_ values: [Int]) -> Int { values.isEmpty ? 0 : values.sorted()[values.count / 2] }
+    return Memory(heapKiB: median(part.map(\.heapKiB)), residentKiB: median(part.map(\.residentKiB)))
+  }
+
+  var description: String { "\(heapKiB) KiB allocated, \(residentKiB) KiB resident" }
 }
 
 /// What came of the calls.

@@ -49,6 +49,20 @@ import Testing
     #expect(sent.withLock { $0.count } == 5)
   }
 
+  @Test(arguments: [false, true]) func troubleWithTheLogCanBeSwitchedOff(_ isOff: Bool) async throws {
+    var settings = AlertSettings()
+    settings.destinations = []
+    if isOff { settings.off = [.logTrouble] }
+    let found = Mutex<[Alert.Rule]>([])
+    let monitor = AlertMonitor(settings) { alert in found.withLock { $0.append(alert.rule) } }
+    monitor.refused(failure("pii"))
+    let lost = AccessEvent(
+      .init(rawValue: "log-copy"), timestamp: .now().advanced(by: .seconds(7200)), errorCode: .accessLogUnavailable)
+    monitor.took(lost, afterNanoseconds: 0)
+    await monitor.flush()
+    #expect(found.withLock { $0 } == (isOff ? [] : [.logTrouble, .logTrouble]))
+  }
+
   @Test func aCommandGetsTheAlertAndNothingElse() async throws {
     let folder = TemporaryFolder()
     let script = folder.path + "/notify"

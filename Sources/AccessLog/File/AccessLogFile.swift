@@ -7,10 +7,10 @@ package import SystemPackage
 /// The access log of one process: JSON Lines in a file of its own, in a folder that many processes may share.
 ///
 /// Callers append their line to a queue. Whoever finds nobody writing writes the whole queue in one go, in its own
-/// thread; the others wait for theirs to be written (group commit). Where a write may take long (every batch is
-/// synced, the disk has become slow, a file system that is no disk of this machine) a thread of the log's own writes
-/// instead, so that no caller is held beyond its deadline. Only the caller that was writing when a quick disk stalled
-/// is held as long as the kernel holds it.
+/// thread; the others wait for theirs to be written (group commit). Its task is suspended meanwhile (``WriterDesk``), so
+/// that it goes on at its deadline though its thread stands in the kernel. Where a write is known to take long (every
+/// batch is synced, the disk has become slow, a file system that is no disk of this machine) a thread of the log's own
+/// writes instead.
 public final class AccessLogFile: AccessReporter, Sendable {
   private let queue = Mutex(CommitQueue())
   private struct Writer: ~Copyable {
@@ -35,27 +35,33 @@ public final class AccessLogFile: AccessReporter, Sendable {
   private let signing: CheckpointSigning?
   private let upkeep: LogUpkeep
   private let copies = Mutex<[LogCopy]>([])  // set once, when it can be named
+  private let desk = WriterDesk()
   private let writing = DispatchQueue(label: "access-log")
   private let watching = DispatchQueue(label: "access-log-deadline")
 
-  /// Makes the folder (0700) where there is none, and in it a new file (0600).
+  /// Makes the folder (0700) where there is none, and in it a new file (0600). Waits for it no longer than the deadline.
   ///
   /// - Throws: ``KMSError/Code/accessLogUnavailable``, ``KMSError/Code/configurationInvalid``.
   ///
   /// - Parameters:
   ///   - signer: signs checkpoints; nil leaves the log without.
-  ///   - onSigning: told of each call that signs, or fails to; it must not block.
+  ///   - onOwn: told of each call that signs a checkpoint, or fails to, and of copies that were lost; it must not block.
   public convenience init(
     _ settings: AccessLogSettings, signer: LogSigner? = nil,
-    onSigning: @escaping @Sendable (AccessEvent) -> Void = { _ in }
+    onOwn: @escaping @Sendable (AccessEvent) -> Void = { _ in }
   ) throws {
     try settings.validate()
     let tree = signer.map { LogTree(keyName: $0.keyName) }
-    self.init(settings, try LineWriter(settings, tree: tree), tree, signer, onSigning)
+    guard
+      let writer = DiskThreads.shared.run(atMost: settings.deadlineNanoseconds, { LineWriter.begin(settings, tree) })
+    else { throw Self.late("the access log's folder \(settings.directory) did not answer within its deadline") }
+    self.init(settings, try writer.get(), tree, signer, onOwn)
     copies.withLock { copies in
       copies = settings.copies.map { target in
         LogCopy(target) { [weak self] count, name in
-          Task { [weak self] in try? await self?.commit([.copiesLost(count, name)]) }  // told again with the next
+          let lost = EventLine.copiesLost(count, name)
+          onOwn(lost)
+          Task { [weak self] in try? await self?.commit([EventLine(lost, type: .copy)]) }  // told again with the next
         }
       }
     }
@@ -64,22 +70,25 @@ public final class AccessLogFile: AccessReporter, Sendable {
   }
 
   /// Writes to `descriptor` until that fails, then to files as usual. For tests.
-  package convenience init(_ settings: AccessLogSettings, takingOwnershipOf descriptor: FileDescriptor) throws {
+  ///
+  /// - Parameter mayBlock: nil: as the descriptor's kind has it.
+  package convenience init(
+    _ settings: AccessLogSettings, takingOwnershipOf descriptor: FileDescriptor, mayBlock: Bool? = nil
+  ) throws {
     try settings.validate()
-    self.init(settings, LineWriter(settings, takingOwnershipOf: descriptor))
+    self.init(settings, LineWriter(settings, takingOwnershipOf: descriptor, mayBlock: mayBlock))
   }
 
   private init(
     _ settings: AccessLogSettings, _ writer: consuming LineWriter, _ tree: LogTree? = nil,
-    _ signer: LogSigner? = nil, _ onSigning: @escaping @Sendable (AccessEvent) -> Void = { _ in }
+    _ signer: LogSigner? = nil, _ onOwn: @escaping @Sendable (AccessEvent) -> Void = { _ in }
   ) {
     self.settings = settings
     self.tree = tree
     self.signer = signer
-    signing = signer.map { CheckpointSigning($0, onSigning: onSigning) }
+    signing = signer.map { CheckpointSigning($0, onSigning: onOwn) }
     upkeep = LogUpkeep(settings, signer: signer)
-    let (seconds, attoseconds) = settings.deadline.components
-    deadline = UInt64(seconds) * 1_000_000_000 + UInt64(attoseconds / 1_000_000_000)
+    deadline = settings.deadlineNanoseconds
     requiresPrincipal = settings.requiresPrincipal
     isSynced = settings.durability == .synced
     let hasOwnThread = isSynced || writer.mayBlock
@@ -103,9 +112,10 @@ public final class AccessLogFile: AccessReporter, Sendable {
   }
 
   /// Waits for what is on its way, and closes the file. Events that come later fail.
+  ///
+  /// A disk that stands is waited for as long as an event is; what is not ended then, the next start ends.
   public func close() async {
-    await seal()
-    await upkeep.finish()
+    if await seal() { _ = await upkeep.finish(patience: deadline) }
     for copy in copies.withLock({ $0 }) { await copy.finish() }
     try? await commit([], .close)  // it can only be late, or closed already
   }
@@ -113,16 +123,18 @@ public final class AccessLogFile: AccessReporter, Sendable {
   /// Ends this process' log by a record and a checkpoint that covers all. Events may follow: they begin another.
   ///
   /// Without a signer nothing is to be done. Where the checkpoint fails, the next start makes it.
-  public func seal() async {
-    guard let signer, let tree, let signing else { return }
-    await upkeep.crashedLogsAreClosed()
+  ///
+  /// - Returns: false when the disk stands.
+  @discardableResult
+  public func seal() async -> Bool {
+    guard let signer, let tree, let signing else { return true }
+    guard await upkeep.crashedLogsAreClosed(patience: deadline) else { return false }
     sign(tree.hash(isAsked: false))
     await signing.finish()
     let mailbox = CommitQueue.Mailbox()
-    try? await commit([], .end(mailbox))
-    guard let ended = mailbox.ended.withLock({ $0 }) else { return }
+    guard (try? await commit([], .end(mailbox))) != nil, let ended = mailbox.take() else { return false }
     let note = try? await signer.sign(ended.checkpoint.text)
-    try? ended.finish(note, durability: settings.durability)
+    return await within(deadline) { [settings] in try? ended.finish(note, durability: settings.durability) }
   }
 
   // MARK: Waiting
@@ -145,11 +157,15 @@ public final class AccessLogFile: AccessReporter, Sendable {
       throw KMSError(.accessLogUnavailable, "the access log is closed", advice: "Open it again.")
     }
     switch role {
-    case .write:
-      writeForAll()
-      return try check(ticket)
+    case .write: return try await desk.write(ticket, for: self)
     case .wake: writing.async { self.drain() }
-    case .wait: if look(ticket) { return try check(ticket) }
+    case .wait:
+      switch look(ticket) {
+      case .done: return try check(ticket)
+      case .write: return try await desk.write(ticket, for: self)
+      case .wake: writing.async { self.drain() }
+      case .wait: break
+      }
     case .done: return
     }
     try await withCheckedThrowingContinuation { continuation in
@@ -157,10 +173,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
         ticket: ticket, expires: monotonicNanoseconds() + deadline, continuation: continuation)
       switch withQueue({ $0.suspend(caller) }) {
       case .done: return continuation.resume(with: Result { try check(ticket) })
-      case .write:
-        watch()
-        writeForAll()
-      case .wake:
+      case .write, .wake:  // its task is held by this thread until this body ends
         watch()
         writing.async { self.drain() }
       case .wait: watch()
@@ -169,7 +182,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
   }
 
   /// Of one that is done.
-  private func check(_ ticket: UInt64) throws {
+  func check(_ ticket: UInt64) throws {
     guard hasFailures.load(ordering: .relaxed) else { return }
     if let error = withQueue({ $0.failure(of: ticket) }) { throw error }
   }
@@ -178,29 +191,22 @@ public final class AccessLogFile: AccessReporter, Sendable {
   // whether its line is written, or it can write itself. Meanwhile it hashes what others wrote.
   private static let looks = 500
 
-  /// Whether it is done.
-  private func look(_ ticket: UInt64) -> Bool {
+  /// What it is to do: wait, where it has looked long enough.
+  private func look(_ ticket: UInt64) -> CommitQueue.Role {
     let tree = tree
     for _ in 0..<Self.looks {
-      if completed.load(ordering: .acquiring) >= ticket { return true }
+      if completed.load(ordering: .acquiring) >= ticket { return .done }
       switch CommitQueue.Phase(rawValue: phase.load(ordering: .relaxed)) {
-      case .long: return false
+      case .long: return .wait
       case .free:
-        switch withQueue({ $0.lead(ticket) }) {
-        case .write:
-          writeForAll()
-          return true
-        case .done: return true
-        case .wake:
-          writing.async { self.drain() }
-          return false
-        case .wait: break
-        }
+        let role = withQueue { $0.lead(ticket) }
+        if case .wait = role { break }
+        return role
       default:
         if let tree, tree.hasBacklog { sign(tree.hashIfFree()) } else { linux_pause() }
       }
     }
-    return false
+    return .wait
   }
 
   // MARK: Writing
@@ -213,15 +219,28 @@ public final class AccessLogFile: AccessReporter, Sendable {
   private static let looksForCompany = 100
   private static let processors = Int(linux_usable_processors())
 
-  /// As a caller, whose own lines are in the first batch.
-  private func writeForAll() {
+  /// On the thread of a caller, whose own lines are in the first batch.
+  ///
+  /// - Returns: the caller, unless it went on at its deadline.
+  func writeForAll(_ leader: CommitQueue.Leader) -> UnownedJob? {
     waitForCompany()
-    for _ in 0..<Self.batchesInARow {
-      let (goesOn, isSlow) = writeBatch()
-      if !goesOn { return }
-      if isSlow { break }
+    var (goesOn, isSlow, job) = writeBatch(leader)
+    var batches = 1
+    while goesOn {
+      if isSlow || batches == Self.batchesInARow {
+        job = withQueue { $0.takeLeader() }
+        writing.async { self.drain() }
+        break
+      }
+      (goesOn, isSlow, job) = writeBatch()
+      batches += 1
     }
-    writing.async { self.drain() }
+    return job
+  }
+
+  /// The same where no thread can be spared.
+  func writeForAllOnOwnThread(_ leader: CommitQueue.Leader) {
+    writing.async { if let job = self.writeForAll(leader) { globalConcurrentExecutor.enqueue(job) } }
   }
 
   /// On the log's own thread.
@@ -239,23 +258,24 @@ public final class AccessLogFile: AccessReporter, Sendable {
     }
   }
 
-  private func writeBatch() -> (goesOn: Bool, isSlow: Bool) {
+  private func writeBatch(_ leader: CommitQueue.Leader? = nil) -> (goesOn: Bool, isSlow: Bool, leader: UnownedJob?) {
     let start = monotonicNanoseconds()
-    let (goesOn, isSlow, hashing) = writer.withLock { writer in
+    let (goesOn, isSlow, job, hashing) = writer.withLock { writer in
       writer.batch.removeAll()
-      withQueue { $0.take(&writer.batch) }
+      let mustWatch = withQueue { $0.take(&writer.batch, leader, expires: start + deadline) }
+      if mustWatch { watch(after: deadline) }
       let error = write(&writer, now: start)
       let hashing = takeCare(&writer)
       let isSlow = isSynced || writer.lines.mayBlock || monotonicNanoseconds() - start > Self.slow
       if error != nil { hasFailures.store(true, ordering: .relaxed) }
-      let (done, goesOn, upTo) = withQueue { queue in
+      let (done, goesOn, job, upTo) = withQueue { queue in
         queue.hasOwnThread = isSlow
         let (done, goesOn) = queue.finish(error)
-        return (done, goesOn, queue.completed)
+        return (done, goesOn, goesOn ? nil : queue.takeLeader(), queue.completed)
       }
       completed.store(upTo, ordering: .releasing)
       for caller in done { caller.continuation.resume(with: error.map { .failure($0) } ?? .success(())) }
-      return (goesOn, isSlow, hashing)
+      return (goesOn, isSlow, job, hashing)
     }
     if let tree {
       switch hashing {
@@ -264,7 +284,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
       case .now(let isAsked): sign(tree.hash(isAsked: isAsked))
       }
     }
-    return (goesOn, isSlow)
+    return (goesOn, isSlow, job)
   }
 
   private func write(_ writer: inout Writer, now: UInt64) -> KMSError? {
@@ -276,7 +296,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
       try writer.lines.write(writer.batch.lines, now: now)
       for case (_, .end(let mailbox)) in writer.batch.wishes {
         let ended = try writer.lines.end("closed")
-        mailbox.ended.withLock { $0 = ended }
+        mailbox.put(ended)
       }
       return nil
     } catch { return error }
@@ -310,15 +330,13 @@ public final class AccessLogFile: AccessReporter, Sendable {
 
   // MARK: Checkpoints
 
-  private static let heartbeat = DispatchTimeInterval.seconds(60)
-
   private func sign(_ checkpoints: [Checkpoint]) {
     guard !checkpoints.isEmpty else { return }
-    signing?.sign(checkpoints) { lines in try? await self.commit(lines) }
+    signing?.sign(checkpoints) { lines in (try? await self.commit(lines)) != nil }
   }
 
   private func beat() {
-    watching.asyncAfter(deadline: .now() + Self.heartbeat) { [weak self] in
+    watching.asyncAfter(deadline: .now() + .nanoseconds(Int(settings.heartbeatNanoseconds))) { [weak self] in
       guard let self else { return }
       // By no task: it must not wait for the others of a busy process. A log that does not take it shows that.
       guard let (_, role) = withQueue({ $0.join([.heartbeat()], .checkpoint, isAsked: false) }) else { return }
@@ -347,11 +365,18 @@ public final class AccessLogFile: AccessReporter, Sendable {
 
   private func expire() {
     let now = monotonicNanoseconds()
-    let (late, next) = withQueue { $0.expire(now) }
+    let error = Self.late("the access log took no event within its deadline")
+    let (late, leader, next) = withQueue { $0.expire(now, error) }
     if let next { watch(after: next - now) }
-    let error = KMSError(
-      .accessLogUnavailable, "the access log took no event within its deadline",
-      advice: "Look whether its disk is full or stalled; calls go on as soon as it can be written.")
     for caller in late { caller.continuation.resume(throwing: error) }
+    guard let leader else { return }
+    hasFailures.store(true, ordering: .relaxed)
+    globalConcurrentExecutor.enqueue(leader)
+  }
+
+  private static func late(_ message: String) -> KMSError {
+    KMSError(
+      .accessLogUnavailable, message,
+      advice: "Look whether its disk is full or stalled; calls go on as soon as it can be written.")
   }
 }

@@ -27,6 +27,9 @@ public struct AccessLogSettings: Sendable, Hashable {
   public var copies: [LogCopyTarget] = []
   /// Whether operations that name no principal are refused.
   public var requiresPrincipal = false
+  /// Time between two heartbeats, and the checkpoints with them. Only tests do not wait for a minute: whoever verifies
+  /// the log counts on it.
+  package var heartbeat: Duration = .seconds(60)
 
   /// Values beyond what makes sense are refused when the log is opened.
   public init(
@@ -56,5 +59,11 @@ public struct AccessLogSettings: Sendable, Hashable {
     if keep < .zero { try refuse("the access log would be kept for \(keep)", "Use a positive time.") }
   }
 
+  var deadlineNanoseconds: UInt64 { Self.nanoseconds(deadline) }
+  var heartbeatNanoseconds: UInt64 { Self.nanoseconds(heartbeat) }
+  private static func nanoseconds(_ duration: Duration) -> UInt64 {
+    let (seconds, attoseconds) = duration.components
+    return UInt64(seconds) * 1_000_000_000 + UInt64(attoseconds / 1_000_000_000)
+  }
   var rotateAfterNanoseconds: UInt64 { UInt64(rotateAfter.components.seconds) * 1_000_000_000 }
 }

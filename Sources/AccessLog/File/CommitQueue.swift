@@ -1,5 +1,6 @@
 import KMSCore
 import Synchronization
+import SystemPackage
 
 /// Lines that wait to be written, in order, who waits for them, and whether somebody writes. A value: its owner
 /// locks it.
@@ -15,7 +16,11 @@ struct CommitQueue {
 
   /// For what a writer left behind when it ended.
   final class Mailbox: Sendable {
-    let ended = Mutex<EndedLog?>(nil)
+    private let ended = Mutex<EndedLog?>(nil)
+    func put(_ log: EndedLog?) { ended.withLock { $0 = log } }
+    func take() -> EndedLog? { ended.withLock { $0.take() } }
+    // Nobody waited for it any more.
+    deinit { try? take()?.file.close() }
   }
 
   /// What a caller is to do.
@@ -39,6 +44,12 @@ struct CommitQueue {
     let continuation: CheckedContinuation<Void, any Error>
   }
 
+  /// A caller that writes, and is suspended while its thread does.
+  struct Leader {
+    let ticket: UInt64
+    let job: UnownedJob
+  }
+
   /// What is written in one go. Each part belongs to a ticket.
   struct Batch {
     var lines: [(ticket: UInt64, line: EventLine)] = []
@@ -58,6 +69,8 @@ struct CommitQueue {
   private var taken: UInt64 = 0
   private(set) var completed: UInt64 = 0
   private var suspended: [Suspended] = []
+  /// Set while it takes batches, until its deadline.
+  private var leader: (caller: Leader, expires: UInt64)?
   /// Tickets, not completed, for which nobody asks any more.
   private var unasked: Set<UInt64> = []
   /// For those of a failed batch who still look.
@@ -124,10 +137,23 @@ struct CommitQueue {
   // MARK: Writing
 
   /// All that waits, for an empty one whose memory is used again.
-  mutating func take(_ batch: inout Batch) {
+  ///
+  /// - Parameter leader: with the first batch that it takes; it stays until it is taken out.
+  /// - Returns: whether a timer is to be started for the leader.
+  mutating func take(_ batch: inout Batch, _ leader: Leader?, expires: UInt64) -> Bool {
     swap(&pending, &batch)
     taken = given
     if batch.callers == 0 { isWriting = false } else { company = batch.callers }
+    guard let leader else { return false }
+    self.leader = (leader, expires)
+    defer { isWatched = true }
+    return !isWatched
+  }
+
+  /// Whom the thread that wrote lets go on; nil when it went on at its deadline.
+  mutating func takeLeader() -> UnownedJob? {
+    defer { leader = nil }
+    return leader?.caller.job
   }
 
   /// The end of a batch. Whom to resume; and whether the same is to go on, as nobody who looks takes over.
@@ -152,7 +178,9 @@ struct CommitQueue {
   /// Takes out those who have waited too long, and says when the next has.
   ///
   /// Their lines may yet be written if they are in flight already, and are not otherwise.
-  mutating func expire(_ now: UInt64) -> (late: [Suspended], next: UInt64?) {
+  mutating func expire(
+    _ now: UInt64, _ error: KMSError
+  ) -> (late: [Suspended], leader: UnownedJob?, next: UInt64?) {
     let late = suspended.filter { $0.expires <= now }
     if !late.isEmpty {
       suspended.removeAll { $0.expires <= now }
@@ -164,8 +192,16 @@ struct CommitQueue {
         return tickets.contains(ticket)
       }
     }
-    let next = suspended.map(\.expires).min()
+    var job: UnownedJob?
+    if let (caller, expires) = leader, expires <= now {
+      job = takeLeader()
+      if caller.ticket > completed {
+        failures[caller.ticket] = error
+        unasked.insert(caller.ticket)
+      }
+    }
+    let next = (suspended.map(\.expires) + (leader.map { [$0.expires] } ?? [])).min()
     isWatched = next != nil
-    return (late, next)
+    return (late, job, next)
   }
 }

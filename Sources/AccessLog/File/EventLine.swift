@@ -41,76 +41,93 @@ struct EventLine: Sendable {
     isNumbered = false
   }
 
-  /// - Parameter fields: names that need no escaping, and texts that are not cut.
-  init(_ event: borrowing AccessEvent, type: AccessEvent.RecordType, fields: [(String, String)] = []) {
-    var line: [UInt8] = []
-    line.reserveCapacity(480)
-    line += #"{"timestamp":""#.utf8
-    line.append(event.timestamp.rfc3339Text.span)
-    line.append(0x22)
-    if type != .access {
-      line += #","record":"#.utf8
-      line.append(jsonString: type.rawValue)
-    }
-    line += #","operation":"#.utf8
-    line.append(jsonString: event.operation.rawValue, limit: Self.textLimit)
-    line += (event.phase == .intent ? #","phase":"intent""# : #","phase":"outcome""#).utf8
-    func put(_ name: String, _ text: String?) {
-      guard let text else { return }
-      line += name.utf8
-      line.append(jsonString: text, limit: Self.textLimit)
-    }
-    put(#","key_id":"#, event.key?.description)
-    if let version = event.version {
-      line += #","key_version":""#.utf8
-      Self.append(version, to: &line)
-      line.append(0x22)
-    }
-    put(#","provider":"#, event.provider)
-    if event.phase == .outcome {
-      line += (event.success ? #","success":true"# : #","success":false"#).utf8
-      put(#","error_code":"#, event.errorCode?.rawValue)
-      put(#","error_message":"#, event.errorMessage)
-    }
-    put(#","accessed_by":"#, event.access.principal ?? AccessRecord.unidentified)
-    put(#","request_id":"#, event.access.requestID)
-    put(#","trace_id":"#, event.access.traceID)
-    if !event.access.contextNames.isEmpty {
-      line += #","context_names":["#.utf8
-      for (i, name) in event.access.contextNames.enumerated() {
-        if i > 0 { line.append(0x2C) }
-        line.append(jsonString: name, limit: Self.textLimit)
+  /// - Parameter fields: names with all that is around them, and texts that are not cut.
+  init(_ event: borrowing AccessEvent, type: AccessEvent.RecordType, fields: [(StaticString, String)] = []) {
+    bytes = LineBuilder.line { line in
+      Self.begin(event, type, &line)
+      Self.put(event.access, &line)
+      Self.put(#","reason":"#, event.reason, &line)
+      if event.phase == .outcome { Self.end(event, &line) }
+      if let count = event.count {
+        line.put(#","count":"#)
+        line.put(decimal: UInt64(max(0, count)))
       }
-      line.append(0x5D)
-    }
-    if let tag = event.access.contextTag {
-      line += #","context_tag":""#.utf8
-      line.append(addingCapacity: 16) { output in
-        for i in 0..<16 { output.append(hexDigit(UInt8(truncatingIfNeeded: tag >> UInt64(60 - 4 * i)) & 15)) }
+      for (name, text) in fields {
+        line.put(name)
+        line.put(json: text)
       }
-      line.append(0x22)
+      line.put("}\n")
     }
-    put(#","reason":"#, event.reason)
-    if event.phase == .outcome {
-      let (seconds, attoseconds) = event.duration.components
-      let nanoseconds = UInt64(max(0, seconds)) * 1_000_000_000 + UInt64(max(0, attoseconds) / 1_000_000_000)
-      line += #","duration_us":"#.utf8
-      line.append(decimal: nanoseconds / 1000)
-      line.append(0x2E)
-      line.append(decimal: nanoseconds % 1000, minimumWidth: 3)
-      line += (event.cached ? #","cached":true"# : #","cached":false"#).utf8
-    }
-    if let count = event.count {
-      line += #","count":"#.utf8
-      line.append(decimal: UInt64(max(0, count)))
-    }
-    for (name, text) in fields {
-      line += ",\"\(name)\":".utf8
-      line.append(jsonString: text)
-    }
-    line += "}\n".utf8
-    bytes = line
     isNumbered = true
+  }
+
+  private static func put(_ name: StaticString, _ text: String?, _ line: inout LineBuilder) {
+    guard let text else { return }
+    line.put(name)
+    line.put(json: text, limit: textLimit)
+  }
+
+  private static func begin(
+    _ event: borrowing AccessEvent, _ type: AccessEvent.RecordType, _ line: inout LineBuilder
+  ) {
+    line.put(#"{"timestamp":""#)
+    line.put(event.timestamp.rfc3339Text.span)
+    line.put("\"")
+    if type != .access { put(#","record":"#, type.rawValue, &line) }
+    put(#","operation":"#, event.operation.rawValue, &line)
+    line.put(event.phase == .intent ? #","phase":"intent""# : #","phase":"outcome""#)
+    put(#","key_id":"#, event.key?.description, &line)
+    if let version = event.version { put(version, &line) }
+    put(#","provider":"#, event.provider, &line)
+    guard event.phase == .outcome else { return }
+    line.put(event.success ? #","success":true"# : #","success":false"#)
+    put(#","error_code":"#, event.errorCode?.rawValue, &line)
+    put(#","error_message":"#, event.errorMessage, &line)
+  }
+
+  private static func put(_ access: borrowing Access, _ line: inout LineBuilder) {
+    put(#","accessed_by":"#, access.principal ?? AccessRecord.unidentified, &line)
+    put(#","request_id":"#, access.requestID, &line)
+    put(#","trace_id":"#, access.traceID, &line)
+    var isFirst = true
+    for name in access.contextNames {
+      line.put(isFirst ? #","context_names":["# : ",")
+      line.put(json: name, limit: textLimit)
+      isFirst = false
+    }
+    if !isFirst { line.put("]") }
+    guard let tag = access.contextTag else { return }
+    var digits = InlineArray<16, UInt8>(repeating: 0)
+    for i in 0..<16 { digits[i] = hexDigit(UInt8(truncatingIfNeeded: tag >> UInt64(60 - 4 * i)) & 15) }
+    line.put(#","context_tag":""#)
+    line.put(digits.span)
+    line.put("\"")
+  }
+
+  private static func end(_ event: borrowing AccessEvent, _ line: inout LineBuilder) {
+    let (seconds, attoseconds) = event.duration.components
+    let nanoseconds = UInt64(max(0, seconds)) * 1_000_000_000 + UInt64(max(0, attoseconds) / 1_000_000_000)
+    line.put(#","duration_us":"#)
+    line.put(decimal: nanoseconds / 1000)
+    line.put(".")
+    line.put(decimal: nanoseconds % 1000, minimumWidth: 3)
+    line.put(event.cached ? #","cached":true"# : #","cached":false"#)
+  }
+
+  // As `KeyVersionID.description` prints it, without its intermediate strings.
+  private static func put(_ id: KeyVersionID, _ line: inout LineBuilder) {
+    let (bytes, dashed) = (id.bytes, id.isUUIDv7)
+    var text = InlineArray<132, UInt8>(repeating: 0x2D)  // for the 64 bytes that an id has at most
+    line.put(#","key_version":""#)
+    var end = 0
+    for (i, byte) in bytes.enumerated() {
+      if dashed, i == 4 || i == 6 || i == 8 || i == 10 { end += 1 }
+      text[end] = hexDigit(byte >> 4)
+      text[end + 1] = hexDigit(byte & 15)
+      end += 2
+    }
+    line.put(text.span.extracting(..<end))
+    line.put("\"")
   }
 
   /// Appends the whole line to `output`.
@@ -119,21 +136,9 @@ struct EventLine: Sendable {
       output += bytes
       return
     }
-    output += bytes[..<Self.sequencePosition]
+    output.append(bytes.span.extracting(..<Self.sequencePosition))
     output += #","sequence":"#.utf8
     output.append(decimal: sequence)
-    output += bytes[Self.sequencePosition...]
-  }
-
-  // As `KeyVersionID.description` prints it, without its intermediate strings.
-  private static func append(_ id: KeyVersionID, to line: inout [UInt8]) {
-    let (bytes, dashed) = (id.bytes, id.isUUIDv7)
-    line.append(addingCapacity: 2 * bytes.count + 4) { output in
-      for i in bytes.indices {
-        if dashed, i == 4 || i == 6 || i == 8 || i == 10 { output.append(0x2D) }
-        output.append(hexDigit(bytes[i] >> 4))
-        output.append(hexDigit(bytes[i] & 15))
-      }
-    }
+    output.append(bytes.span.extracting(Self.sequencePosition...))
   }
 }

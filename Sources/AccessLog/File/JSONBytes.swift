@@ -34,21 +34,37 @@ extension [UInt8] {
     }
   }
 
-  mutating func append(decimal value: UInt64, minimumWidth: Int = 1) {
-    var digits = InlineArray<20, UInt8>(repeating: 0x30)
+  mutating func append(decimal value: UInt64) {
+    let decimal = Decimal(value)
+    append(decimal.digits.span.extracting(decimal.start...))
+  }
+
+  mutating func append(_ bytes: Span<UInt8>) {
+    append(addingCapacity: bytes.count) { output in
+      unsafe output.withUnsafeMutableBufferPointer { memory, count in  // has that capacity
+        unsafe bytes.withUnsafeBufferPointer { bytes in  // for the call only
+          guard let base = bytes.baseAddress, let end = memory.baseAddress else { return }
+          unsafe (end + count).initialize(from: base, count: bytes.count)  // as asked for above
+          count += bytes.count
+        }
+      }
+    }
+  }
+}
+
+/// A number in decimal digits.
+struct Decimal {
+  private(set) var digits = InlineArray<20, UInt8>(repeating: 0x30)
+  let start: Int
+
+  init(_ value: UInt64, minimumWidth: Int = 1) {
     var (rest, count) = (value, 0)
     repeat {
       count += 1
       digits[20 - count] = 0x30 + UInt8(truncatingIfNeeded: rest % 10)
       rest /= 10
     } while rest > 0
-    append(digits.span.extracting((20 - Swift.max(count, minimumWidth))...))
-  }
-
-  mutating func append(_ bytes: Span<UInt8>) {
-    append(addingCapacity: bytes.count) { output in
-      for i in bytes.indices { output.append(bytes[i]) }
-    }
+    start = 20 - max(count, minimumWidth)
   }
 }
 

@@ -6,7 +6,7 @@ import SystemPackage
 /// Writes batches of lines to the current file of one writer, and begins new files.
 ///
 /// After a failure the file ends with a whole line again, or is left as it is and a new one begun.
-struct LineWriter: ~Copyable {
+struct LineWriter: ~Copyable, Sendable {
   private let settings: AccessLogSettings
   /// Nil after the file was given up: the next batch begins a new one.
   private var file: FileDescriptor?
@@ -34,7 +34,7 @@ struct LineWriter: ~Copyable {
   /// What was written since it was last taken, where copies are wanted.
   var forCopies: [UInt8] = []
 
-  init(_ settings: AccessLogSettings, tree: LogTree? = nil) throws {
+  init(_ settings: AccessLogSettings, tree: LogTree? = nil) throws(KMSError) {
     self.settings = settings
     self.tree = tree
     path = ""
@@ -42,13 +42,18 @@ struct LineWriter: ~Copyable {
     _ = try beginFile()
   }
 
+  /// Waits as long as the disk does.
+  static func begin(_ settings: AccessLogSettings, _ tree: LogTree?) -> Result<LineWriter, KMSError> {
+    do throws(KMSError) { return .success(try LineWriter(settings, tree: tree)) } catch { return .failure(error) }
+  }
+
   /// Begins in a descriptor that is open already, so that tests can give one that fails.
-  init(_ settings: AccessLogSettings, takingOwnershipOf descriptor: FileDescriptor) {
+  init(_ settings: AccessLogSettings, takingOwnershipOf descriptor: FileDescriptor, mayBlock: Bool? = nil) {
     self.settings = settings
     tree = nil
     file = descriptor
     path = "descriptor"
-    mayBlock = LogFiles.mayBlock(descriptor)
+    self.mayBlock = mayBlock ?? LogFiles.mayBlock(descriptor)
   }
 
   /// Writes all lines, or none that a caller is told of.

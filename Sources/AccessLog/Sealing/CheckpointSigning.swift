@@ -6,6 +6,8 @@ final class CheckpointSigning: Sendable {
   private struct Queue {
     var waiting: [Checkpoint] = []
     var task: Task<Void, Never>?
+    /// Somebody waits for the end: what cannot be signed or logged now is left to the last checkpoint.
+    var isEnding = false
   }
 
   // What a slow signer may be behind. Beyond, the newest stands for the one before, whose records it covers.
@@ -20,8 +22,8 @@ final class CheckpointSigning: Sendable {
     self.onSigning = onSigning
   }
 
-  /// - Parameter log: takes the lines that come of it; where it loses them, the next checkpoint covers the same.
-  func sign(_ checkpoints: [Checkpoint], log: @escaping @Sendable ([EventLine]) async -> Void) {
+  /// - Parameter log: takes the lines that come of it, or says that it did not: then the next checkpoint covers the same.
+  func sign(_ checkpoints: [Checkpoint], log: @escaping @Sendable ([EventLine]) async -> Bool) {
     guard !checkpoints.isEmpty else { return }
     queue.withLock { queue in
       for checkpoint in checkpoints {
@@ -32,13 +34,19 @@ final class CheckpointSigning: Sendable {
     }
   }
 
-  /// Returns when nothing waits to be signed.
+  /// Returns when nothing waits to be signed, or cannot be.
   func finish() async {
+    queue.withLock { $0.isEnding = true }
+    defer { queue.withLock { $0.isEnding = false } }
     while let task = queue.withLock({ $0.task }) { await task.value }
   }
 
-  private func run(_ log: @Sendable ([EventLine]) async -> Void) async {
-    while let checkpoint = next() { await log(await lines(for: checkpoint)) }
+  private func run(_ log: @Sendable ([EventLine]) async -> Bool) async {
+    while let checkpoint = next() {
+      let (lines, isSigned) = await sign(checkpoint)
+      if await log(lines), isSigned { continue }
+      queue.withLock { if $0.isEnding { $0.waiting = [] } }
+    }
   }
 
   private func next() -> Checkpoint? {
@@ -51,7 +59,7 @@ final class CheckpointSigning: Sendable {
     }
   }
 
-  private func lines(for checkpoint: Checkpoint) async -> [EventLine] {
+  private func sign(_ checkpoint: Checkpoint) async -> (lines: [EventLine], isSigned: Bool) {
     let start = monotonicNanoseconds()
     var event = AccessEvent(
       .sign, provider: signer.providerName, access: EventLine.own,
@@ -68,6 +76,6 @@ final class CheckpointSigning: Sendable {
     lines.append(.signed(event))
     onSigning(event)
     for i in lines.indices { lines[i].origin = checkpoint.origin }
-    return lines
+    return (lines, event.success)
   }
 }

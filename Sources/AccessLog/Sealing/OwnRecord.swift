@@ -1,5 +1,5 @@
 import CryptoPrimitives
-import KMSCore
+package import KMSCore
 
 /// What the log writes of itself.
 extension EventLine {
@@ -14,10 +14,9 @@ extension EventLine {
   ///   - tree: the tree of the records before it, so that it can be checked when older files are gone.
   ///   - index: hash of the writer's line in the index, in its first file.
   static func file(origin: String, file: String, tree: MerkleFrontier, index: TreeHash?) -> EventLine {
-    EventLine(
-      AccessEvent(.init(rawValue: "log-file"), access: own), type: .file,
-      fields: [("log", origin), ("file", file), ("tree", tree.text)]
-        + (index.map { [("index", Base64.encode($0.bytes))] } ?? []))
+    var fields: [(StaticString, String)] = [(#","log":"#, origin), (#","file":"#, file), (#","tree":"#, tree.text)]
+    if let index { fields.append((#","index":"#, Base64.encode(index.bytes))) }
+    return EventLine(AccessEvent(.init(rawValue: "log-file"), access: own), type: .file, fields: fields)
   }
 
   static func heartbeat() -> EventLine {
@@ -25,20 +24,19 @@ extension EventLine {
   }
 
   /// A target of copies lost lines; they are in the log.
-  static func copiesLost(_ count: Int, _ target: String) -> EventLine {
-    EventLine(
-      AccessEvent(
-        .init(rawValue: "log-copy"), access: own, errorCode: .accessLogUnavailable,
-        errorMessage: "\(target) did not take \(count) lines"), type: .copy)
+  static func copiesLost(_ count: Int, _ target: String) -> AccessEvent {
+    AccessEvent(
+      .logCopy, access: own, errorCode: .accessLogUnavailable, errorMessage: "\(target) did not take \(count) lines")
   }
 
   /// The last record of a writer, before its last checkpoint.
   ///
   /// - Parameter torn: what a crash had left of a line, when the log is ended by another process.
   static func end(_ reason: String, torn: [UInt8] = []) -> EventLine {
-    EventLine(
-      AccessEvent(.init(rawValue: "log-end"), access: own, reason: reason), type: .end,
-      fields: torn.isEmpty ? [] : [("torn", String(decoding: torn.prefix(textLimit), as: UTF8.self))])
+    var fields: [(StaticString, String)] = []
+    if !torn.isEmpty { fields = [(#","torn":"#, String(decoding: torn.prefix(textLimit), as: UTF8.self))] }
+    return EventLine(
+      AccessEvent(.init(rawValue: "log-end"), access: own, reason: reason), type: .end, fields: fields)
   }
 
   private static let endMark = Array(#""record":"end""#.utf8)
@@ -67,4 +65,9 @@ extension EventLine {
     else { return nil }
     return note
   }
+}
+
+extension AccessEvent.Operation {
+  /// Handing a copy of the log's lines on.
+  package static let logCopy = Self(rawValue: "log-copy")
 }

@@ -10,6 +10,7 @@ struct CrashedLogs: Sendable {
   let directory: FilePath
   let signer: LogSigner?
   let durability: AccessLogSettings.Durability
+  var progress = UpkeepProgress()
 
   // So many of the newest files that need nothing, and older ones are not looked at: earlier starts did.
   private static let enough = 256
@@ -19,6 +20,7 @@ struct CrashedLogs: Sendable {
     var continued: Set<String> = []  // logs that have a later file
     var good = 0
     for name in files.reversed() where good < Self.enough {
+      progress.step()
       let path = directory.appending(name.description)
       let origin = (try? FileIntroduction(of: path))?.origin
       if let origin, !continued.insert(origin).inserted { continue }
@@ -30,7 +32,7 @@ struct CrashedLogs: Sendable {
         try? file.close()
         continue
       }
-      let left = await onQueue { try? LeftLog(path, file, isSealed: origin != nil) }
+      let left = try? LeftLog(path, file, isSealed: origin != nil, progress)
       if let left { await finish(left) } else { good += 1 }
       try? file.close()
     }
@@ -58,10 +60,9 @@ struct CrashedLogs: Sendable {
 
   private func finish(_ left: LeftLog) async {
     do {
-      let checkpoint = try await onQueue { Result { try left.end(durability) } }.get()
-      guard let checkpoint, let signer else { return }
+      guard let checkpoint = try left.end(durability), let signer else { return }
       let note = try await signer.sign(checkpoint.text)
-      try await onQueue { Result { try left.add(.checkpoint(note), durability) } }.get()
+      try left.add(.checkpoint(note), durability)
     } catch {}  // the next start tries again, and whoever verifies the log is told
   }
 }
@@ -103,7 +104,7 @@ private struct LeftLog: Sendable {
   private var hasEnd = false
 
   /// Nil when nothing is to be done.
-  init?(_ path: FilePath, _ file: FileDescriptor, isSealed: Bool) throws {
+  init?(_ path: FilePath, _ file: FileDescriptor, isSealed: Bool, _ progress: UpkeepProgress) throws {
     self.path = path
     self.file = file
     if !isSealed {
@@ -120,6 +121,7 @@ private struct LeftLog: Sendable {
     var hasher = TreeHasher()
     var origin: String?
     while let (line, isWhole) = try lines.next() {
+      if lines.number % 4096 == 0 { progress.step() }
       guard isWhole else {
         torn = Array(line)
         break

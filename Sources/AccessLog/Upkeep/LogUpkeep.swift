@@ -1,4 +1,3 @@
-import Dispatch
 import KMSCore
 import Synchronization
 import SystemPackage
@@ -8,6 +7,7 @@ import SystemPackage
 final class LogUpkeep: Sendable {
   private let settings: AccessLogSettings
   private let signer: LogSigner?
+  private let progress = UpkeepProgress()
   private let closing = Mutex<Task<Void, Never>?>(nil)
   private let tidying = Mutex<Task<Void, Never>?>(nil)
 
@@ -18,42 +18,52 @@ final class LogUpkeep: Sendable {
 
   /// At the start of a log.
   func begin() {
-    let (settings, signer) = (settings, signer)
-    let task = Task.detached {
-      await CrashedLogs(directory: settings.directory, signer: signer, durability: settings.durability).close()
-    }
+    let crashed = CrashedLogs(
+      directory: settings.directory, signer: signer, durability: settings.durability, progress: progress)
+    let task = Task.detached(executorPreference: DiskThreads.shared) { await crashed.close() }
     closing.withLock { $0 = task }
     tidy()
   }
 
-  /// When logs that had crashed are closed.
-  func crashedLogsAreClosed() async { await closing.withLock { $0 }?.value }
+  /// Waits until logs that had crashed are closed, as long as that comes on.
+  ///
+  /// - Parameter patience: in nanoseconds.
+  /// - Returns: false when nothing came on for so long: the disk stands, or the signing key's token.
+  func crashedLogsAreClosed(patience: UInt64) async -> Bool { await wait(for: closing.withLock { $0 }, patience) }
 
-  /// When nothing is done to the folder any more.
-  func finish() async {
-    await crashedLogsAreClosed()
-    await tidying.withLock { $0 }?.value
+  /// The same until nothing is done to the folder any more.
+  func finish(patience: UInt64) async -> Bool {
+    guard await crashedLogsAreClosed(patience: patience) else { return false }
+    return await wait(for: tidying.withLock { $0 }, patience)
+  }
+
+  private func wait(for task: Task<Void, Never>?, _ patience: UInt64) async -> Bool {
+    guard let task else { return true }
+    while true {
+      let before = progress.steps
+      if await within(patience, { await task.value }) { return true }
+      if progress.steps == before { return false }
+    }
   }
 
   /// When a file was finished.
   func tidy() {
     tidying.withLock { tidying in
       let before = tidying
-      tidying = Task.detached { [self] in
+      tidying = Task.detached(executorPreference: DiskThreads.shared) { [self] in
         await before?.value
-        await crashedLogsAreClosed()
-        await onQueue { [settings] in OldFiles(settings).compress() }
-        await OldFiles(settings).delete(signer)
+        await closing.withLock { $0 }?.value
+        let old = OldFiles(settings, progress)
+        old.compress()
+        await old.delete(signer)
       }
     }
   }
 }
 
-private let upkeepQueue = DispatchQueue(label: "access-log-upkeep", qos: .utility, attributes: .concurrent)
-
-/// Runs what blocks on a thread that nobody else needs.
-func onQueue<Result: Sendable>(_ body: @escaping @Sendable () -> Result) async -> Result {
-  await withCheckedContinuation { continuation in
-    upkeepQueue.async { continuation.resume(returning: body()) }
-  }
+/// Tells work that takes long from work that stands.
+final class UpkeepProgress: Sendable {
+  private let count = Atomic(0)
+  var steps: Int { count.load(ordering: .relaxed) }
+  func step() { count.add(1, ordering: .relaxed) }
 }

@@ -6,9 +6,13 @@ import SystemPackage
 /// Files that will not be written any more.
 struct OldFiles: Sendable {
   private let settings: AccessLogSettings
+  private let progress: UpkeepProgress
   private var directory: FilePath { settings.directory }
 
-  init(_ settings: AccessLogSettings) { self.settings = settings }
+  init(_ settings: AccessLogSettings, _ progress: UpkeepProgress = UpkeepProgress()) {
+    self.settings = settings
+    self.progress = progress
+  }
 
   // A smaller file takes hardly less of the disk.
   static let worthCompressing = 1 << 16
@@ -16,6 +20,7 @@ struct OldFiles: Sendable {
   /// Those that nobody writes, and that are large enough.
   func compress() {
     for name in (try? LogFileName.all(in: directory)) ?? [] where !name.isCompressed {
+      progress.step()
       let path = directory.appending(name.description)
       guard let status = try? FileStatus(path), status.size >= Self.worthCompressing else { continue }
       try? withUnused(path) { try AccessLog.compress(path) }  // where there is no room, it stays as it is
@@ -28,11 +33,12 @@ struct OldFiles: Sendable {
     let now = Timestamp.now()
     var held: Set<String> = []
     for name in (try? LogFileName.all(in: directory)) ?? [] {
+      progress.step()
       let path = directory.appending(name.description)
       guard let status = try? FileStatus(path),
         Timestamp(nanoseconds: status.modified).advanced(by: settings.keep) < now
       else { continue }
-      let entry = await onQueue { try? RemovedFile(path, at: now, keep: settings.keep) }
+      let entry = try? RemovedFile(path, at: now, keep: settings.keep)
       if let entry {
         // The older files of a log go first.
         guard !held.contains(entry.origin), let signer, let note = try? await signer.sign(entry.text) else {

@@ -1,4 +1,3 @@
-internal import Glibc
 package import KMSCore
 internal import Synchronization
 
@@ -21,7 +20,7 @@ package final class Lane: SerialExecutor, @unchecked Sendable {  // `state` is l
 
   private let state = Mutex(State())
   private let pace: Pace
-  private var work: (() -> Void)?
+  private var call: (() -> Void)?
   private var weight: UInt64 = 1
   private var ownThread: LaneThread?
   /// What is to be done when a call ends that nobody waits for any more.
@@ -45,7 +44,7 @@ package final class Lane: SerialExecutor, @unchecked Sendable {  // `state` is l
     until: Moment, weight: Int = 1, _ body: @escaping @Sendable () -> Result
   ) async throws(KMSError) -> Result? {
     let answer = Answer<Result>()
-    work = { answer.value = body() }
+    call = { answer.value = body() }
     self.weight = UInt64(max(1, weight))
     state.withLock { $0.until = until }
     guard try await Gate(lane: self).pass() else { return nil }
@@ -80,7 +79,7 @@ package final class Lane: SerialExecutor, @unchecked Sendable {  // `state` is l
     let held = unsafe hold()
     defer { unsafe Self.letGo(held) }  // held above
     state.withLock { $0.waiting = job }
-    if pace.isFast(weight), Seats.take() { return makeCallsHere() }
+    if pace.isFast(weight), Seats.take() { return InPlace.run(self) }
     do throws(KMSError) {
       if ownThread == nil { ownThread = try LaneThread() }
       ownThread?.run(self)
@@ -104,7 +103,7 @@ package final class Lane: SerialExecutor, @unchecked Sendable {  // `state` is l
   }
 
   private func refuse(_ error: KMSError) {
-    work = nil
+    call = nil
     let job = state.withLock { state in
       // Only where somebody waits: the next call is not refused for this one.
       if state.waiting != nil { state.refusal = error }
@@ -117,7 +116,7 @@ package final class Lane: SerialExecutor, @unchecked Sendable {  // `state` is l
   /// - Returns: who waits for it; nil when nobody does any more.
   private func makeCall() -> UnownedJob? {
     let start = Moment.now
-    work.take()?()
+    call.take()?()
     pace.took((Moment.now - start) / weight)
     let job = state.withLock { $0.waiting.take() }
     if job == nil { whenLateCallEnds?() }
@@ -128,36 +127,13 @@ package final class Lane: SerialExecutor, @unchecked Sendable {  // `state` is l
   fileprivate func makeCallForPool() {
     if let job = makeCall() { globalConcurrentExecutor.enqueue(job) }
   }
+}
 
-  // MARK: On the thread that asked
-
-  /// Where a call that the going-on task asks for next is put, so that the stack does not grow with each.
-  private static let next: pthread_key_t = {
-    var key = pthread_key_t()
-    unsafe pthread_key_create(&key, nil)  // `key` outlives the call
-    return key
-  }()
-
-  private func makeCallsHere() {
-    let outer = unsafe pthread_getspecific(Self.next)?.assumingMemoryBound(to: Lane?.self)  // only we set it, below
-    if let outer = unsafe outer, unsafe outer.pointee == nil {  // it is further up this stack
-      unsafe outer.pointee = self  // the loop below takes it
-      return
-    }
-    var next: Lane? = self
-    unsafe withUnsafeMutablePointer(to: &next) { slot in  // removed from the thread before it goes
-      unsafe pthread_setspecific(Self.next, slot)  // for this loop
-      while let lane = unsafe slot.pointee {  // `next`
-        unsafe slot.pointee = nil  // as above
-        let job = lane.pace.isInProcess ? lane.makeCall() : withoutSIGPIPE { lane.makeCall() }
-        Seats.giveBack()
-        // The task goes on as it was, on this thread: as on the generic executor, which the standard library, too,
-        // names by two zeros.
-        unsafe job?.runSynchronously(  // see above
-          on: unsafeBitCast((UInt(0), UInt(0)), to: UnownedSerialExecutor.self))
-      }
-      unsafe pthread_setspecific(Self.next, outer)  // `next` goes
-    }
+extension Lane: InPlaceWork {
+  /// On the thread that asked, which holds a seat.
+  package func work() -> UnownedJob? {
+    defer { Seats.giveBack() }
+    return pace.isInProcess ? makeCall() : withoutSIGPIPE { makeCall() }
   }
 }
 

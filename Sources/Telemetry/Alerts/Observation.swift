@@ -40,7 +40,12 @@ struct Observation: Sendable, Hashable {
     isCached = event.cached
     contextTag = event.access.contextTag
     count = event.count ?? 1
-    own = event.operation == .sign ? (event.success ? .other : .failedCheckpoint) : nil
+    own =
+      switch event.operation {
+      case .sign: event.success ? .other : .failedCheckpoint
+      case .logCopy: .lostCopies
+      default: nil
+      }
   }
 
   init(_ record: AccessRecord) {

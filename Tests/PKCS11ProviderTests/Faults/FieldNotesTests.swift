@@ -1,0 +1,87 @@
+import KMSCore
+import PKCS11Provider
+import TestSupport
+import Testing
+
+/// What a token is asked, call by call: lines of the field notes that no fault shows.
+@Suite(.enabled(if: FaultyModule.isAvailable, "the faulty module cannot be built, or SoftHSM is not installed"))
+struct FieldNotesTests {
+  /// A probe at each checkout has cost others a second a call; looking for the key costs 100 ms with 3,000 objects.
+  @Test func aWrapIsItsOwnCallsAndNoOther() async throws {
+    let module = try FaultyModule()
+    let provider = try module.impatient(maxSessions: 2)
+    let id = try await provider.makeKey()
+    _ = try await provider.wrapOnce(id)
+    let before = module.trace.count
+    for _ in 0..<10 { _ = try await provider.wrapOnce(id) }
+    let functions = module.trace.dropFirst(before).map { $0.prefix { $0 != " " } }
+    #expect(functions.count == 30 && Set(functions) == ["C_CreateObject", "C_WrapKey", "C_DestroyObject"])
+    await provider.close()
+  }
+
+  /// A login is the process' own and not the session's: who logs out or closes all sessions does so for others, too.
+  @Test func nobodyElseIsLoggedOut() async throws {
+    let module = try FaultyModule()
+    let (one, other) = (try module.impatient(), try module.impatient())
+    let id = try await one.makeKey()
+    #expect(try await other.roundTrips(id))
+    await one.close()
+    #expect(try await other.roundTrips(id))
+    #expect(module.calls(of: "C_Logout") == 0 && module.calls(of: "C_CloseAllSessions") == 0)
+    await other.close()
+  }
+
+  /// A failed operation may stay active in its session: that one is closed, and another opened.
+  @Test func aSessionInWhichACallFailedIsNotUsedAgain() async throws {
+    let module = try FaultyModule()
+    let provider = try module.impatient(maxSessions: 1)
+    let id = try await provider.makeKey()
+    _ = try await provider.wrapOnce(id)
+    let (opened, closed) = (module.calls(of: "C_OpenSession"), module.calls(of: "C_CloseSession"))
+    try module.control("on C_WrapKey at 1 fail CKR_GENERAL_ERROR")
+    _ = await failure { _ = try await provider.wrapOnce(id) }
+    #expect(try await provider.roundTrips(id))
+    #expect(module.calls(of: "C_OpenSession") > opened && module.calls(of: "C_CloseSession") > closed)
+    await provider.close()
+  }
+
+  /// A search that is not ended keeps its session from the next one.
+  @Test func everySearchIsEnded() async throws {
+    let module = try FaultyModule()
+    let provider = try module.impatient()
+    for number in 0..<3 { _ = try await provider.makeKey("key-\(number)") }
+    #expect(try await provider.keyVersions(of: nil).count == 3)
+    #expect(module.calls(of: "C_FindObjectsInit") > 0)
+    #expect(module.calls(of: "C_FindObjectsInit") == module.calls(of: "C_FindObjectsFinal"))
+    await provider.close()
+  }
+
+  /// SoftHSM's Key Wrap pads other lengths with zeros in silence: the token is not asked.
+  @Test(arguments: [0, 1, 15, 17, 33]) func lengthsAreCheckedBeforeTheToken(_ length: Int) async throws {
+    let module = try FaultyModule()
+    let provider = try module.impatient()
+    let id = try await provider.makeKey()
+    _ = try await provider.wrapOnce(id)
+    let before = module.trace.count
+    let error = await failure {
+      _ = try await provider.wrap(SecretBytes.random(count: length), under: id, aad: boundData)
+    }
+    #expect(error?.code == .invalidInput, "\(error as Any)")
+    #expect(module.trace.count == before)
+    await provider.close()
+  }
+
+  /// The KEK's id is looked for before a key is made: some tokens replace the old one without a word.
+  @Test func anIdIsNeverUsedTwice() async throws {
+    let module = try FaultyModule()
+    let provider = try module.impatient()
+    let id = try await provider.makeKey()
+    let wrapped = try await provider.wrapOnce(id)
+    let made = module.calls(of: "C_GenerateKey")
+    #expect(
+      await failure { _ = try await provider.createKeyVersion(NewKeyVersion(key: KeyName("other"), id: id)) } != nil)
+    #expect(module.calls(of: "C_GenerateKey") == made)
+    _ = try await provider.unwrap(wrapped, under: id, aad: boundData)
+    await provider.close()
+  }
+}
