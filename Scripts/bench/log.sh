@@ -6,8 +6,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 events=${1:-1000000} mib=${2:-1024}
 if [ -z "${BIN:-}" ]; then
-  swift build -c release --product AccessLogWriter --quiet
-  swift build -c release --product strongroom --quiet
+  swift build -c release --static-swift-stdlib --product AccessLogWriter --quiet
+  swift build -c release --static-swift-stdlib --product strongroom --quiet
   BIN=$(swift build -c release --show-bin-path)
 fi
 work=$(mktemp -d)

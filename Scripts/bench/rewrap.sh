@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 if [ -z "${STRONGROOM_TEST_URI:-}" ]; then exec Scripts/with-softhsm.sh "$0" "$@"; fi
 fields=${1:-100000} files=${2:-1000} mib=${3:-10} rounds=${ROUNDS:-5}
-[ -n "${SKIP_BUILD:-}" ] || swift build -c release --product strongroom --quiet
+[ -n "${SKIP_BUILD:-}" ] || swift build -c release --static-swift-stdlib --product strongroom --quiet
 PATH=$(swift build -c release --show-bin-path):$PATH
 floor=${FLOOR_SOURCE:-../shared/bench/p11floor.c}
 work=$(mktemp -d)

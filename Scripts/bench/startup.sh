@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 if [ -z "${STRONGROOM_TEST_URI:-}" ]; then exec Scripts/with-softhsm.sh "$0" "$@"; fi
 if [ -z "${BIN:-}" ]; then
-  swift build -c release --product strongroom --quiet
+  swift build -c release --static-swift-stdlib --product strongroom --quiet
   BIN=$(swift build -c release --show-bin-path)
 fi
 export BIN ROUNDS=${1:-40}

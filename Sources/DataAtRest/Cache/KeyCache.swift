@@ -1,4 +1,5 @@
 internal import CryptoPrimitives
+internal import KMSCore
 internal import Synchronization
 
 /// Content keys that are used again until they are old, spent, pushed out or forgotten.

@@ -14,6 +14,8 @@ final class KeyDirectory: Sendable {
     var failures: [KMSError] = []
     var primaryFailure: KMSError?
     var loaded: ContinuousClock.Instant?
+    /// How long it is good for.
+    var age = Duration.zero
     /// Counts invalidations: a list that was asked for before one is not taken for fresh after it.
     var generation = 0
     /// Lists are numbered as they are asked for: one that comes late does not replace a newer one.
@@ -23,6 +25,7 @@ final class KeyDirectory: Sendable {
 
   private let providers: ProviderSet
   private let maxAge: Duration
+  private let loading = SharedWork<Void>()
   private let content = Mutex(Content())
   /// What else must be forgotten then.
   private let onInvalidate: @Sendable () -> Void
@@ -113,8 +116,23 @@ final class KeyDirectory: Sendable {
   @discardableResult
   private func refresh(access: Access, evenIfFresh: Bool) async throws -> Bool {
     let now = ContinuousClock.now
-    let isFresh = content.withLock { content in content.loaded.map { now - $0 < maxAge } ?? false }
+    let (isFresh, generation) = content.withLock { content in
+      (content.loaded.map { now - $0 < content.age } ?? false, content.generation)
+    }
     guard evenIfFresh || !isFresh else { return false }
+    if evenIfFresh {
+      try await load(access)
+    } else {
+      try await loading.run(generation: generation) { try await self.load(access) }
+    }
+    return true
+  }
+
+  // Where lists take long, as there are many keys, they are asked for less often: no more than this part of the time.
+  private static let patience = 20
+
+  private func load(_ access: Access) async throws {
+    let now = ContinuousClock.now
     var next = Content()
     (next.generation, next.number) = content.withLock { content in
       content.lastNumber += 1
@@ -142,6 +160,7 @@ final class KeyDirectory: Sendable {
       next.recovery[key] = versions.filter { $0.purpose != .encrypt }.current
     }
     next.loaded = now
+    next.age = max(maxAge, (ContinuousClock.now - now) * Self.patience)
     content.withLock { [next] content in
       guard content.number < next.number else { return }
       let (generation, lastNumber) = (content.generation, content.lastNumber)
@@ -149,7 +168,6 @@ final class KeyDirectory: Sendable {
       (content.generation, content.lastNumber) = (generation, lastNumber)
       if generation != next.generation { content.loaded = nil }
     }
-    return true
   }
 
   private func missing(recovery key: KeyName) -> KMSError {

@@ -21,7 +21,8 @@ struct KeyIndex: Sendable {
   private(set) var entries: [KeyVersionID: Entry] = [:]
   /// Ids that more than one key has, with the keys' labels.
   private(set) var duplicates: [KeyVersionID: [String]] = [:]
-  let loaded = ContinuousClock.now
+  let begun = ContinuousClock.now
+  private(set) var took = Duration.zero
 
   /// Reads all keys and records.
   ///
@@ -70,6 +71,7 @@ struct KeyIndex: Sendable {
         version: version, handle: pair.privateKey, all: pair.all, algorithm: record.algorithm,
         publicKey: pair.publicKey)
     }
+    took = ContinuousClock.now - begun
   }
 
   mutating func noteVerified(_ entry: Entry) {

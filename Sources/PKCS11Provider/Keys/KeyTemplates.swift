@@ -151,6 +151,13 @@ extension PKCS11Provider {
     }
   }
 
+  /// Number of copies of KEKs that this process has in the token.
+  package func copyCount() async throws -> Int {
+    try await calling("count-copies") { connection in
+      try await connection.pool.alone { session throws(CallFailure) in try session.find(Session.copies).count }
+    }
+  }
+
   /// Number of objects in the token that are neither a key version nor the record of one's state.
   package func strayObjectCount() async throws -> Int {
     try await calling("count-stray-objects") { connection in

@@ -13,10 +13,14 @@ final class Connection: Sendable {
   let canaries: Canaries
   private let provider: String
   private let index = Mutex<KeyIndex?>(nil)
+  private let reading = SharedWork<KeyIndex>()
+  /// Counts how often it was forgotten.
+  private let generation = Atomic(0)
   private let served = Atomic(false)
 
-  /// Other nodes' new versions and state changes are seen after so long at most.
+  /// Other nodes' new versions and state changes are seen after so long, or this many times what reading all takes.
   private static let indexAge = Duration.seconds(5)
+  private static let patience = 20
 
   init(
     module: Module, token: Token, pool: SessionPool, pace: Pace, abilities: WrapAbilities, canaries: Canaries,
@@ -37,7 +41,16 @@ final class Connection: Sendable {
 
   /// The index, read again when it is old or `anew` is set.
   func keys(anew: Bool = false) async throws -> KeyIndex {
-    if !anew, let index = index.withLock({ $0 }), ContinuousClock.now - index.loaded < Self.indexAge { return index }
+    if anew { return try await readAll() }
+    if let index = index.withLock({ $0 }),
+      ContinuousClock.now - index.begun < max(Self.indexAge, index.took * Self.patience)
+    {
+      return index
+    }
+    return try await reading.run(generation: generation.load(ordering: .relaxed)) { try await self.readAll() }
+  }
+
+  private func readAll() async throws -> KeyIndex {
     let fresh = try await read()
     index.withLock { old in
       var fresh = fresh
@@ -108,5 +121,8 @@ final class Connection: Sendable {
     return false
   }
 
-  func forgetKeys() { index.withLock { $0 = nil } }
+  func forgetKeys() {
+    generation.add(1, ordering: .relaxed)
+    index.withLock { $0 = nil }
+  }
 }

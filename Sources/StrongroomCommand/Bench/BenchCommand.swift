@@ -31,7 +31,11 @@ struct Bench: AsyncParsableCommand {
   @Option(name: .long, help: "Only this; may be given more than once.")
   var only: [Part] = []
 
+  @Option(name: .long, help: "How many cached keys the fields use in turn.")
+  var cachedKeys = 1
+
   func validate() throws {
+    guard (1...1_000_000).contains(cachedKeys) else { throw ValidationError("--cached-keys is from 1 to 1000000") }
     guard callers.allSatisfy({ (1...1000).contains($0) }) else { throw ValidationError("--callers is from 1 to 1000") }
     guard (0.01...3600).contains(seconds) else { throw ValidationError("--seconds is from 0.01 to 3600") }
   }
@@ -47,7 +51,7 @@ struct Bench: AsyncParsableCommand {
           for count in callers {
             switch part {
             case .keys: try await KeyBench(room).run(callers: count, duration, into: &table)
-            case .fields: try await FieldBench(room).run(callers: count, duration, into: &table)
+            case .fields: try await FieldBench(room, keys: cachedKeys).run(callers: count, duration, into: &table)
             }
           }
         }

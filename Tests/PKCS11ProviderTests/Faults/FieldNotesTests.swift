@@ -15,7 +15,11 @@ struct FieldNotesTests {
     let before = module.trace.count
     for _ in 0..<10 { _ = try await provider.wrapOnce(id) }
     let functions = module.trace.dropFirst(before).map { $0.prefix { $0 != " " } }
-    #expect(functions.count == 30 && Set(functions) == ["C_CreateObject", "C_WrapKey", "C_DestroyObject"])
+    // A copy of the KEK, of which there is one at most in ten wraps, is made, destroyed, and may end within a wrap, which
+    // is then made anew (decision 33).
+    let copies = functions.count { $0 == "C_CopyObject" }
+    #expect(copies <= 1 && (30...30 + 5 * copies).contains(functions.count))
+    #expect(Set(functions).subtracting(["C_CopyObject"]) == ["C_CreateObject", "C_WrapKey", "C_DestroyObject"])
     await provider.close()
   }
 

@@ -1,7 +1,7 @@
 internal import Synchronization
 
 /// A result that is on its way, and those who wait for it. Whoever is cancelled stops waiting, and nobody else.
-final class Flight<Value: Sendable>: Sendable {
+package final class Flight<Value: Sendable>: Sendable {
   private struct State {
     var result: Result<Value, any Error>?
     var waiting: [Int: CheckedContinuation<Value, any Error>] = [:]
@@ -11,8 +11,10 @@ final class Flight<Value: Sendable>: Sendable {
 
   private let state = Mutex(State())
 
+  package init() {}
+
   /// Gives the result to all who wait, and to all who come.
-  func land(_ result: Result<Value, any Error>) {
+  package func land(_ result: Result<Value, any Error>) {
     let waiting = state.withLock { state in
       defer { state.waiting = [:] }
       state.result = result
@@ -22,7 +24,7 @@ final class Flight<Value: Sendable>: Sendable {
   }
 
   /// - Throws: `CancellationError` as soon as the task is cancelled; what the work threw.
-  func value() async throws -> Value {
+  package func value() async throws -> Value {
     let ticket = state.withLock { state in
       state.next += 1
       return state.next
@@ -44,5 +46,32 @@ final class Flight<Value: Sendable>: Sendable {
       }
       continuation?.resume(throwing: CancellationError())
     }
+  }
+}
+
+/// Work that is done once for all who ask while it is under way.
+package final class SharedWork<Value: Sendable>: Sendable {
+  private let current = Mutex<(flight: Flight<Value>, generation: Int)?>(nil)
+
+  package init() {}
+
+  /// What the work gives. Nobody's cancellation stops it.
+  ///
+  /// - Parameter generation: work that was begun in another is not waited for.
+  package func run(generation: Int, _ work: @escaping @Sendable () async throws -> Value) async throws -> Value {
+    let flight = Flight<Value>()
+    let other = current.withLock { current in
+      if let current, current.generation == generation { return Flight?.some(current.flight) }
+      current = (flight, generation)
+      return nil
+    }
+    if let other { return try await other.value() }
+    Task {
+      let result: Result<Value, any Error>
+      do { result = .success(try await work()) } catch { result = .failure(error) }
+      current.withLock { current in if current?.flight === flight { current = nil } }
+      flight.land(result)
+    }
+    return try await flight.value()
   }
 }
