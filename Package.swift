@@ -30,6 +30,7 @@ let package = Package(
     .library(name: "Strongroom", targets: ["Strongroom"]),
     .library(name: "KMSCore", targets: ["KMSCore"]),
     .library(name: "RewrapSources", targets: ["RewrapSources"]),
+    .library(name: "DEKStores", targets: ["DEKStores"]),
     .library(name: "KMSTesting", targets: ["KMSTesting"]),
     .library(name: "StrongroomService", targets: ["StrongroomService"]),
     .executable(name: "strongroom", targets: ["StrongroomCommand"]),
@@ -64,7 +65,7 @@ let package = Package(
     library("KMSCore", [.product(name: "ServiceContextModule", package: "swift-service-context")]),
     .target(name: "CLinux"),
     library("DurableFiles", ["KMSCore", "CLinux", system]),
-    library("CryptoPrimitives", ["KMSCore", "COpenSSL"]),
+    library("CryptoPrimitives", ["KMSCore", "COpenSSL", "CLinux"]),
 
     // Providers
     library("PKCS11", ["KMSCore", "CP11Kit", "CLinux"]),
@@ -98,6 +99,14 @@ let package = Package(
         .product(name: "GRDB", package: "GRDB.swift", condition: .when(traits: ["SQLite"])),
       ]),
 
+    // Where fields' shared DEKs are kept
+    library(
+      "DEKStores",
+      [
+        "KMSCore", "DataAtRest", "DurableFiles", "Envelope", system,
+        .product(name: "GRDB", package: "GRDB.swift", condition: .when(traits: ["SQLite"])),
+      ]),
+
     // Copies of recovery keys that are kept offline
     library("RecoveryShares", ["KMSCore", "CGFShare", "DurableFiles", system]),
 
@@ -115,7 +124,7 @@ let package = Package(
       name: "StrongroomCommand",
       dependencies: [
         "Strongroom", "KMSCore", "DataAtRest", "Envelope", "AccessLog", "CryptoPrimitives", "DurableFiles",
-        "RewrapSources", "RecoveryShares", "Telemetry", system,
+        "RewrapSources", "DEKStores", "RecoveryShares", "Telemetry", system,
         .target(name: "PKCS11Provider", condition: onPKCS11),
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ] + allocator,
@@ -191,7 +200,8 @@ let package = Package(
     .executableTarget(
       name: "TelemetryCost", dependencies: ["Telemetry", "KMSCore"], path: "Tests/TelemetryCost", swiftSettings: strict),
     tests("DurableFilesTests", ["DurableFiles", "KMSCore", system]),
-    tests("StrongroomTests", ["Strongroom", "InMemoryProvider", "KMSTesting", "TestSupport", system]),
+    tests(
+      "StrongroomTests", ["Strongroom", "CryptoPrimitives", "InMemoryProvider", "KMSTesting", "TestSupport", system]),
     tests(
       "RecoveryTests",
       [
@@ -212,10 +222,13 @@ let package = Package(
     tests(
       "RewrapSourcesTests",
       [
-        "RewrapSources", "Strongroom", "InMemoryProvider", "OpenSSLProvider", "PKCS11Provider", "DurableFiles",
-        "KMSTesting", "TestSupport", system,
+        "RewrapSources", "DEKStores", "Strongroom", "InMemoryProvider", "OpenSSLProvider", "PKCS11Provider",
+        "DurableFiles", "KMSTesting", "TestSupport", "DEKProbe", system,
         .product(name: "GRDB", package: "GRDB.swift", condition: .when(traits: ["SQLite"])),
       ]),
+    .executableTarget(
+      name: "DEKProbe", dependencies: ["Strongroom", "DEKStores", "OpenSSLProvider", system],
+      path: "Tests/DEKProbe", swiftSettings: strict),
     .executableTarget(
       name: "LifecycleProbe", dependencies: ["Strongroom", "KMSCore", "AccessLog", system],
       path: "Tests/LifecycleProbe", swiftSettings: strict),
@@ -237,6 +250,10 @@ let package = Package(
     .executableTarget(
       name: "Soak", dependencies: ["KMSCore", "PKCS11Provider", "HeapMeter"], path: "Tests/Soak", swiftSettings: strict),
     .target(name: "HeapMeter", path: "Tests/HeapMeter"),
+    .executableTarget(
+      name: "FieldCost", dependencies: ["Strongroom", "DEKStores", "KMSCore", "TestSupport", system],
+      path: "Tests/FieldCost",
+      swiftSettings: strict),
     tests("FuzzTests", ["FuzzTargets", "KMSCore"]),
     tests("CLITests", ["StrongroomCommand", "QuickStart", "TestSupport"]),
   ]

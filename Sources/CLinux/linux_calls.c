@@ -40,3 +40,8 @@ unsigned linux_file_system(int file) {
 }
 
 int linux_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
+
+int linux_processor(void) {
+    int processor = sched_getcpu();
+    return processor > 0 ? processor : 0;
+}

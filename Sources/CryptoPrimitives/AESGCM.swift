@@ -11,7 +11,7 @@ package final class AESGCM: Sendable {
   package static let tagSize = 16
 
   private let key: SecretBytes
-  private let idle = Mutex<[Context]>([])
+  private let idle = Mutex<[CipherContext]>([])
 
   /// - Parameter key: 32 bytes.
   package init(key: borrowing SecretBytes) throws {
@@ -25,16 +25,9 @@ package final class AESGCM: Sendable {
   package func seal(
     _ plaintext: Span<UInt8>, iv: Span<UInt8>, aad: Span<UInt8>, into output: inout OutputSpan<UInt8>
   ) throws {
-    try check(iv, room: output.freeCapacity, needed: plaintext.count + Self.tagSize)
     let context = try take()
     defer { give(context) }
-    try context.start(iv: iv, aad: aad, encrypting: true)
-    try unsafe output.withUnsafeMutableBufferPointer { buffer, count in  // `check` made sure of the room
-      let target = unsafe buffer.baseAddress! + count  // within the capacity
-      try unsafe context.update(plaintext, into: target)  // target has room for the text
-      try unsafe context.finishSealing(tag: target + plaintext.count)  // and for the tag
-      count += plaintext.count + Self.tagSize
-    }
+    try context.seal(plaintext, iv: iv, aad: aad, into: &output)
   }
 
   /// Appends the plaintext to `output`; if the tag does not match, nothing, and what was written is wiped.
@@ -43,29 +36,9 @@ package final class AESGCM: Sendable {
   package func open(
     _ sealed: Span<UInt8>, iv: Span<UInt8>, aad: Span<UInt8>, into output: inout OutputSpan<UInt8>
   ) throws {
-    guard sealed.count >= Self.tagSize else { throw Self.doesNotOpen() }
-    let length = sealed.count - Self.tagSize
-    try check(iv, room: output.freeCapacity, needed: length)
     let context = try take()
     defer { give(context) }
-    try context.start(iv: iv, aad: aad, encrypting: false)
-    try unsafe output.withUnsafeMutableBufferPointer { buffer, count in  // as in `seal`
-      guard let base = buffer.baseAddress else {
-        var none: UInt8 = 0
-        return try unsafe context.finishOpening(  // writes nothing after the text
-          tag: sealed.extracting(length...), end: &none)
-      }
-      let target = unsafe base + count  // within the capacity
-      do {
-        try unsafe context.update(sealed.extracting(..<length), into: target)  // target has room for the text
-        try unsafe context.finishOpening(  // writes nothing after the text
-          tag: sealed.extracting(length...), end: target + length)
-        count += length
-      } catch {
-        unsafe OPENSSL_cleanse(target, length)  // what was written
-        throw error
-      }
-    }
+    try context.open(sealed, iv: iv, aad: aad, into: &output)
   }
 
   /// Ciphertext and tag.
@@ -88,23 +61,17 @@ package final class AESGCM: Sendable {
       advice: "Give the same context as for encryption, or take a good copy.")
   }
 
-  private func check(_ iv: Span<UInt8>, room: Int, needed: Int) throws {
-    guard iv.count == Self.ivSize else {
-      throw KMSError(.invalidInput, "an IV has \(Self.ivSize) bytes, this one \(iv.count)")
-    }
-    precondition(room >= needed, "the output is too small")
+  /// A context for one caller, who gives it back.
+  package func take() throws -> CipherContext {
+    try idle.withLock { $0.popLast() } ?? CipherContext(key: key)
   }
 
-  private func take() throws -> Context {
-    try idle.withLock { $0.popLast() } ?? Context(key: key)
-  }
-
-  private func give(_ context: Context) { idle.withLock { $0.append(context) } }
+  package func give(_ context: CipherContext) { idle.withLock { $0.append(context) } }
 }
 
-/// One EVP_CIPHER_CTX with the key set.
+/// One EVP_CIPHER_CTX with the key set. Used by one caller at a time.
 @safe
-private final class Context: @unchecked Sendable {  // handed from caller to caller under a lock, never shared
+package final class CipherContext: @unchecked Sendable {  // handed from caller to caller under a lock, never shared
   private let evp: OpaquePointer
 
   init(key: borrowing SecretBytes) throws {
@@ -126,7 +93,57 @@ private final class Context: @unchecked Sendable {  // handed from caller to cal
 
   deinit { unsafe EVP_CIPHER_CTX_free(evp) }  // wipes the key schedule
 
-  func start(iv: Span<UInt8>, aad: Span<UInt8>, encrypting: Bool) throws {
+  /// Appends ciphertext and tag to `output`, which must have room for them.
+  package func seal(
+    _ plaintext: Span<UInt8>, iv: Span<UInt8>, aad: Span<UInt8>, into output: inout OutputSpan<UInt8>
+  ) throws {
+    try check(iv, room: output.freeCapacity, needed: plaintext.count + AESGCM.tagSize)
+    try start(iv: iv, aad: aad, encrypting: true)
+    try unsafe output.withUnsafeMutableBufferPointer { buffer, count in  // `check` made sure of the room
+      let target = unsafe buffer.baseAddress! + count  // within the capacity
+      try unsafe update(plaintext, into: target)  // target has room for the text
+      try unsafe finishSealing(tag: target + plaintext.count)  // and for the tag
+      count += plaintext.count + AESGCM.tagSize
+    }
+  }
+
+  /// Appends the plaintext to `output`; if the tag does not match, nothing, and what was written is wiped.
+  ///
+  /// - Throws: ``KMSError/Code/doesNotOpen``.
+  package func open(
+    _ sealed: Span<UInt8>, iv: Span<UInt8>, aad: Span<UInt8>, into output: inout OutputSpan<UInt8>
+  ) throws {
+    guard sealed.count >= AESGCM.tagSize else { throw AESGCM.doesNotOpen() }
+    let length = sealed.count - AESGCM.tagSize
+    try check(iv, room: output.freeCapacity, needed: length)
+    try start(iv: iv, aad: aad, encrypting: false)
+    try unsafe output.withUnsafeMutableBufferPointer { buffer, count in  // as in `seal`
+      guard let base = buffer.baseAddress else {
+        var none: UInt8 = 0
+        return try unsafe finishOpening(  // writes nothing after the text
+          tag: sealed.extracting(length...), end: &none)
+      }
+      let target = unsafe base + count  // within the capacity
+      do {
+        try unsafe update(sealed.extracting(..<length), into: target)  // target has room for the text
+        try unsafe finishOpening(  // writes nothing after the text
+          tag: sealed.extracting(length...), end: target + length)
+        count += length
+      } catch {
+        unsafe OPENSSL_cleanse(target, length)  // what was written
+        throw error
+      }
+    }
+  }
+
+  private func check(_ iv: Span<UInt8>, room: Int, needed: Int) throws {
+    guard iv.count == AESGCM.ivSize else {
+      throw KMSError(.invalidInput, "an IV has \(AESGCM.ivSize) bytes, this one \(iv.count)")
+    }
+    precondition(room >= needed, "the output is too small")
+  }
+
+  private func start(iv: Span<UInt8>, aad: Span<UInt8>, encrypting: Bool) throws {
     let done = unsafe iv.withUnsafeBufferPointer {  // for the call only
       unsafe EVP_CipherInit_ex2(evp, nil, nil, $0.baseAddress, encrypting ? 1 : 0, nil)  // the IV is copied
     }
@@ -140,7 +157,7 @@ private final class Context: @unchecked Sendable {  // handed from caller to cal
   }
 
   @unsafe  // the target must have room
-  func update(_ input: Span<UInt8>, into target: UnsafeMutablePointer<UInt8>) throws {
+  private func update(_ input: Span<UInt8>, into target: UnsafeMutablePointer<UInt8>) throws {
     guard !input.isEmpty else { return }
     var length: CInt = 0
     let done = unsafe input.withUnsafeBufferPointer {  // for the call
@@ -150,7 +167,7 @@ private final class Context: @unchecked Sendable {  // handed from caller to cal
   }
 
   @unsafe  // the target must have room
-  func finishSealing(tag: UnsafeMutablePointer<UInt8>) throws {
+  private func finishSealing(tag: UnsafeMutablePointer<UInt8>) throws {
     var length: CInt = 0
     guard unsafe EVP_CipherFinal_ex(evp, tag, &length) == 1,  // writes nothing in GCM
       unsafe EVP_CIPHER_CTX_ctrl(evp, EVP_CTRL_AEAD_GET_TAG, CInt(AESGCM.tagSize), tag) == 1  // room: the caller
@@ -158,7 +175,7 @@ private final class Context: @unchecked Sendable {  // handed from caller to cal
   }
 
   @unsafe  // the target must have room
-  func finishOpening(tag: Span<UInt8>, end: UnsafeMutablePointer<UInt8>) throws {
+  private func finishOpening(tag: Span<UInt8>, end: UnsafeMutablePointer<UInt8>) throws {
     var length: CInt = 0
     let set = unsafe tag.withUnsafeBufferPointer {  // for the call
       unsafe EVP_CIPHER_CTX_ctrl(  // the tag is copied
@@ -185,7 +202,10 @@ extension [UInt8] {
 
 extension OutputSpan<UInt8> {
   /// Appends all of `bytes`; there must be room for them.
-  package mutating func append(copying bytes: [UInt8]) {
+  package mutating func append(copying bytes: [UInt8]) { append(copying: bytes.span) }
+
+  /// The same.
+  package mutating func append(copying bytes: Span<UInt8>) {
     precondition(freeCapacity >= bytes.count, "the output is too small")
     unsafe bytes.withUnsafeBufferPointer { source in  // for the call only
       unsafe self.withUnsafeMutableBufferPointer { buffer, count in  // there is room, as was looked

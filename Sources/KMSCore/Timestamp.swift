@@ -142,3 +142,17 @@ extension Timestamp: Codable {
     try container.encode(description)
   }
 }
+
+/// CLOCK_BOOTTIME: goes on while the machine sleeps.
+package func bootNanoseconds() -> UInt64 {
+  var time = timespec()
+  unsafe clock_gettime(CLOCK_BOOTTIME, &time)  // `time` outlives the call
+  return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+}
+
+/// CLOCK_MONOTONIC.
+package func monotonicNanoseconds() -> UInt64 {
+  var time = timespec()
+  unsafe clock_gettime(CLOCK_MONOTONIC, &time)  // `time` outlives the call
+  return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+}

@@ -17,15 +17,21 @@ extension DataAtRestManager {
   /// A manager as the configuration says, with its access log, metrics and alerts. Nothing is opened before it is
   /// needed.
   ///
-  /// - Parameter attended: a person waits for this process and sees its errors, as with a command: it writes no metrics
-  ///   file, and no alerts to standard error. Metrics that the process has bootstrapped before are counted either way.
-  public static func open(_ configuration: SuiteConfiguration, attended: Bool = false) throws -> DataAtRestManager {
-    try open(configuration, attended: attended, providers: configuration.providers.map { try $0.makeProvider() })
+  /// - Parameters:
+  ///   - attended: a person waits for this process and sees its errors, as with a command: it writes no metrics file,
+  ///     and no alerts to standard error. Metrics that the process has bootstrapped before are counted either way.
+  ///   - dekStore: where DEKs are kept that fields share; nil: they cannot share any.
+  public static func open(
+    _ configuration: SuiteConfiguration, attended: Bool = false, dekStore: (any DEKStore)? = nil
+  ) throws -> DataAtRestManager {
+    try open(
+      configuration, attended: attended, dekStore: dekStore,
+      providers: configuration.providers.map { try $0.makeProvider() })
   }
 
   /// The same with providers that somebody has made from the configuration.
   package static func open(
-    _ configuration: SuiteConfiguration, attended: Bool, providers: [any KMSProvider]
+    _ configuration: SuiteConfiguration, attended: Bool, dekStore: (any DEKStore)? = nil, providers: [any KMSProvider]
   ) throws -> DataAtRestManager {
     let telemetry = try ManagerTelemetry(configuration, attended: attended)
     let signer = configuration.logSigning.flatMap { signing in
@@ -34,11 +40,13 @@ extension DataAtRestManager {
     let log = try AccessLogFile(configuration.accessLog, signer: signer) { [observers = telemetry.observers] event in
       for observer in observers { observer.took(event, afterNanoseconds: 0) }
     }
-    let reporter: any AccessReporter = configuration.summarisesDataOperations ? SummarisingReporter(log) : log
+    // Observers cost more than a field; where fields are summed up, they see the sums.
+    let observed = ObservedReporter(log, observers: telemetry.observers)
+    let reporter: any AccessReporter =
+      configuration.summarisesDataOperations ? SummarisingReporter(observed) : observed
     let manager = try DataAtRestManager(
       providers: providers, newKeysIn: configuration.provider, configuration: configuration.dataAtRest,
-      reporter: ObservedReporter(reporter, observers: telemetry.observers),
-      logFolder: configuration.accessLog.directory)
+      reporter: reporter, logFolder: configuration.accessLog.directory, dekStore: dekStore)
     telemetry.watch(manager)
     return manager
   }

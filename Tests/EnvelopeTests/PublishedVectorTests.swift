@@ -50,7 +50,8 @@ struct PublishedVectorTests {
     for _ in 1...2 {
       #expect(
         try sealer.seal(vector.plaintext.bytes.span, context: context, iv: vector.iv.bytes) == vector.message.bytes)
-      #expect(try opener.open(parsed, context: context) == vector.plaintext.bytes)
+      let parts = try #require(FieldParts(vector.message.bytes))
+      #expect(try opener.open(parts, context: context) == vector.plaintext.bytes)
     }
     // Every length of the ciphertext's head.
     for count in [0, 7, 8, 239, 240, 65_519, 65_520, 1_048_576] {
@@ -100,8 +101,48 @@ struct PublishedVectorTests {
     let sealed = try Encrypt0Message.seal(
       vector.plaintext.bytes.span, context: context, dek: dek, iv: vector.iv.bytes)
     #expect(sealed.encoded() == vector.message.bytes)
+    let (sealer, opener) = (try FieldSealer(dek: dek), try FieldOpener(dek: dek))
+    let parts = try #require(FieldParts(vector.message.bytes))
+    for _ in 1...2 {
+      #expect(
+        try sealer.seal(vector.plaintext.bytes.span, context: context, iv: vector.iv.bytes) == vector.message.bytes)
+      #expect(try opener.open(parts, context: context) == vector.plaintext.bytes)
+    }
     #expect(vector.message.bytes.count == 73)
     #expect(EnvelopeKind.detect(vector.message.bytes) == .encrypt0)
+  }
+
+  @Test("a field has parts only where the strict reader reads it up to its recipients")
+  func partsAreReadAsStrictly() throws {
+    let good = [Vectors.all.field[0].message.bytes, Vectors.all.sharedDekField.message.bytes]
+    var (refused, taken) = (0, 0)
+    for (isShared, message) in zip([false, true], good) {
+      for i in message.indices {
+        for value in [message[i] ^ 1, message[i] ^ 0x80, 0, 0xFF] {
+          var changed = message
+          changed[i] = value
+          check(changed)
+        }
+        check(Array(message[..<i]))
+      }
+      check(message + [0])
+
+      func check(_ bytes: [UInt8]) {
+        let isRead =
+          isShared
+          ? (try? Encrypt0Message(parsing: bytes)) != nil : (try? EncryptMessage(parsing: bytes, as: .field)) != nil
+        let parts = FieldParts(bytes)
+        // Recipients are compared with those of a message that was read.
+        if isShared { #expect((parts != nil) == isRead) } else if isRead { #expect(parts != nil) }
+        if let parts, isRead {
+          taken += 1
+          #expect(parts.isShared == isShared && parts.ciphertext.count >= 16)
+        } else {
+          refused += 1
+        }
+      }
+    }
+    #expect(refused > 300 && taken > 300)
   }
 
   @Test(arguments: Vectors.all.refuse)

@@ -7,9 +7,9 @@ import Testing
 
 /// A clock that stands until it is moved.
 final class HandClock: Sendable {
-  private let time = Mutex(ContinuousClock.now)
-  var now: ContinuousClock.Instant { time.withLock { $0 } }
-  func advance(by duration: Duration) { time.withLock { $0 += duration } }
+  private let time = Mutex<UInt64>(1_000_000_000_000)
+  var now: UInt64 { time.withLock { $0 } }
+  func advance(by duration: Duration) { time.withLock { $0 += duration.nanoseconds } }
 }
 
 /// How many wraps and unwraps a sequence of operations needs, by a model of the cache that is written for nothing but

@@ -1,3 +1,4 @@
+import CryptoPrimitives
 import Foundation
 import Glibc
 import InMemoryProvider
@@ -222,16 +223,57 @@ struct CacheTests {
     #expect(wiped.value == 4 && cache.count == 0)
   }
 
+  @Test("what is at hand is found without the cache, some times; and goes with what the cache lets go of")
+  func hot() async throws {
+    let cache = KeyCache<Int, Probe>(now: { [clock] in clock.now })
+    let limits = try CacheLimits(maxAge: .seconds(10), maxEntries: 32)  // two uses
+    let wiped = Counter()
+    func isAtHand(_ id: Int) -> Bool {
+      func isIt(_ tag: Int, _ probe: Probe) -> Bool { tag == id && probe.id == id }
+      return cache.quickly(UInt64(id), at: clock.now, isAskedFor: isIt) { _, _ in true } ?? false
+    }
+    /// On whichever processor this runs now: tried until it stays on one.
+    func expectUses(_ id: Int, _ count: Int) {
+      for _ in 0..<1000 {
+        #expect(cache.find(id, hot: (UInt64(id), id)) != nil)
+        if (0..<4).map({ _ in isAtHand(id) }) == (0..<4).map({ $0 < count }) { return }
+      }
+      Issue.record("it was never at hand \(count) times")
+    }
+    for id in 1...32 { _ = try await cache.key(for: id, limits: limits) { Probe(wiped, id) } }
+    #expect(!isAtHand(1))
+    for id in 1...32 { expectUses(id, 2) }
+    #expect(cache.find(3, hot: (3, 3)) != nil)
+    _ = try await cache.key(for: 33, limits: limits) { Probe(wiped, 33) }
+    #expect(wiped.value == 1)  // also where it was at hand
+    for id in [2, 3] { #expect(cache.find(id, hot: (UInt64(id), id)) != nil) }
+    #expect(cache.find(2, isSpent: { _ in true }) == nil)
+    #expect(wiped.value == 2 && !isAtHand(2))
+    clock.advance(by: .seconds(10))
+    #expect(!isAtHand(3))
+    cache.sweep()
+    #expect(wiped.value == 33 && cache.count == 0)
+    _ = try await cache.key(for: 1, limits: limits) { Probe(wiped, 1) }
+    expectUses(1, 2)
+    #expect(cache.find(1, hot: (1, 1)) != nil)
+    cache.forget()
+    #expect(wiped.value == 34 && !isAtHand(1))
+  }
+
   @Test("a forked child has none of its parent's keys")
   func forked() async throws {
-    let cache = KeyCache<Int, Probe>(now: { .now })
+    let cache = KeyCache<Int, Probe>(now: { [clock] in clock.now })
     _ = try await cache.key(for: 1, limits: CacheLimits()) { Probe(Counter()) }
-    #expect(cache.find(1) != nil)
+    #expect(cache.find(1, hot: (1, 1)) != nil)
     // Swift hides fork(); the child only looks, and is gone.
     typealias Fork = @convention(c) () -> pid_t
     let fork = unsafe unsafeBitCast(dlsym(nil, "fork"), to: Fork.self)
     let child = fork()
-    if child == 0 { _exit(cache.find(1) == nil ? 17 : 1) }
+    if child == 0 {
+      func isIt(_ tag: Int, _ probe: Probe) -> Bool { true }
+      let isAtHand = cache.quickly(1, at: clock.now, isAskedFor: isIt) { _, _ in true }
+      _exit(isAtHand == nil && cache.find(1, hot: (1, 1)) == nil ? 17 : 1)
+    }
     let status = try await onThread {
       var status: CInt = 0
       unsafe waitpid(child, &status, 0)  // `status` outlives the call
@@ -263,8 +305,16 @@ struct CacheTests {
   }
 }
 
-private final class Probe: Sendable {
+private final class Probe: HotKey {
+  typealias Tag = Int
+  let id: Int
   private let wiped: Counter
-  init(_ wiped: Counter) { self.wiped = wiped }
+
+  init(_ wiped: Counter, _ id: Int = 0) {
+    self.wiped = wiped
+    self.id = id
+  }
+
+  func makeCipher() throws -> CipherContext { try AESGCM(key: SecretBytes.random(count: 32)).take() }
   deinit { wiped.add(1) }
 }

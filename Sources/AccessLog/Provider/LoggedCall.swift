@@ -1,4 +1,3 @@
-import Glibc
 import KMSCore
 
 /// One call of a provider on its way through the log: begun, perhaps announced, then succeeded or failed.
@@ -113,11 +112,4 @@ struct LoggedCall: Sendable {
 extension KMSError.Code {
   /// How a cancelled call stands in the log; it is thrown as `CancellationError`.
   static let cancelled = Self(rawValue: "cancelled")
-}
-
-/// CLOCK_MONOTONIC.
-func monotonicNanoseconds() -> UInt64 {
-  var time = timespec()
-  unsafe clock_gettime(CLOCK_MONOTONIC, &time)  // `time` outlives the call
-  return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
 }

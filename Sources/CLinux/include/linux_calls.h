@@ -20,6 +20,9 @@ int linux_pipe(int ends[2]);
 /* How many processors this process may use; 1 at least. */
 int linux_usable_processors(void);
 
+/* The processor that this runs on, from 0; it may be another at once. */
+int linux_processor(void);
+
 /* Whether the semaphore was taken within that time of the monotonic clock. */
 int linux_semaphore_wait(sem_t *semaphore, long nanoseconds);
 

@@ -4,73 +4,84 @@ internal import KMSCore
 
 /// Fields under content keys that are used again (`cache`). Each is logged as without; only the provider is not asked.
 extension DataAtRestManager {
-  func encryptCached(
-    _ plaintext: [UInt8], context: EncryptionContext, key: KeyName, limits: CacheLimits, access: Access,
-    event: inout AccessEvent
-  ) async throws -> [UInt8] {
-    event.key = key
-    let sealing = try await sealingKey(
-      for: key, context: context, bytes: plaintext.count, limits: limits, access: access, event: &event)
-    return try sealing.sealer.seal(plaintext.span, context: context)
-  }
-
-  /// A key that may encrypt one more message of so many bytes.
-  private func sealingKey(
+  /// A key that may encrypt one more field of so many bytes.
+  func sealingKey(
     for key: KeyName, context: EncryptionContext, bytes: Int, limits: CacheLimits, access: Access,
     event: inout AccessEvent
   ) async throws -> SealingKey {
-    var share = DataKeys.Share(key: key, context: limits.partition == .context ? context.encoded : nil)
-    while true {
-      let (found, isCached): (SealingKey, Bool)
+    let share = DataKeys.Share(key: key, context: limits.partition == .context ? context.encoded : nil)
+    let found = try await kept(in: dataKeys.sealing, share, context, bytes: bytes, limits, &event) {
+      try await self.makeSealingKey(for: share, context: context, limits: limits, access: access)
+    }
+    if found.serves(context) { return found }
+    // Another context's, by a provider that binds each wrapped key to its context.
+    let own = DataKeys.Share(key: key, context: context.encoded)
+    return try await kept(in: dataKeys.sealing, own, context, bytes: bytes, limits, &event) {
+      try await self.makeSealingKey(for: own, context: context, limits: limits, access: access)
+    }
+  }
+
+  /// The key of those who share it, kept or made now; and one message counted, unless it is for another context.
+  func kept(
+    in cache: KeyCache<DataKeys.Share, SealingKey>, _ share: DataKeys.Share, _ context: EncryptionContext, bytes: Int,
+    _ limits: CacheLimits, _ event: inout AccessEvent, make: @escaping @Sendable () async throws -> SealingKey
+  ) async throws -> SealingKey {
+    let isSpent = { (key: SealingKey) in key.serves(context) && !key.take(bytes: bytes) }
+    event.key = share.key
+    var (found, isCached) = (cache.find(share, hot: (share.hash, share), isSpent: isSpent), true)
+    if found == nil {
       do {
-        (found, isCached) = try await dataKeys.sealing.key(
-          for: share, limits: limits, isSpent: { $0.serves(context) && !$0.take(bytes: bytes) },
-          make: { try await self.makeSealingKey(for: key, context: context, limits: limits, access: access) })
+        (found, isCached) = try await cache.key(for: share, limits: limits, isSpent: isSpent, make: make)
       } catch let error as KMSError {
         event.provider = error.provider
         throw error
       }
-      if found.serves(context) {
-        event.version = found.version.id
-        event.provider = found.version.provider
-        event.cached = isCached
-        return found
-      }
-      // Another context's, by a provider that binds each wrapped key to its context.
-      share = DataKeys.Share(key: key, context: context.encoded)
     }
+    guard let found else { preconditionFailure("a cache gives a key or throws") }
+    event.note(found.version)
+    event.cached = isCached
+    return found
   }
 
   private func makeSealingKey(
-    for key: KeyName, context: EncryptionContext, limits: CacheLimits, access: Access
+    for share: DataKeys.Share, context: EncryptionContext, limits: CacheLimits, access: Access
   ) async throws -> SealingKey {
     let cek = SecretBytes.random(count: 32)
+    let (recipients, version) = try await recipients(for: cek, key: share.key, context: context, access: access)
+    let isBound = recipients.contains { $0.wrapped.algorithm == .a256GCM }
+    return SealingKey(
+      share, sealer: try FieldSealer(cek: cek, recipients: recipients), version: version,
+      context: isBound ? context.encoded : nil, limits: limits)
+  }
+
+  /// A content key wrapped under a key's current version, and that version.
+  func recipients(
+    for cek: borrowing SecretBytes, key: KeyName, context: EncryptionContext, access: Access
+  ) async throws -> ([Recipient], KeyVersion) {
     var event = AccessEvent(.encrypt)
     let recipients = try await recipients(for: cek, key: key, context: context, access: access, event: &event)
     guard let id = recipients.first?.kid, let version = try await directory.version(id, access: access) else {
       throw KMSError(.keyNotFound, "key '\(key)' was removed meanwhile", key: key.description)
     }
-    let isBound = recipients.contains { $0.wrapped.algorithm == .a256GCM }
-    return SealingKey(
-      sealer: try FieldSealer(cek: cek, recipients: recipients), version: version,
-      context: isBound ? context.encoded : nil, limits: limits)
+    return (recipients, version)
   }
 
-  func decryptCached(
-    _ message: [UInt8], context: EncryptionContext, limits: CacheLimits, allowCompromised: Bool, access: Access,
+  /// The key that opens a field, unwrapped now or before.
+  func openingKey(
+    of parts: FieldParts, context: EncryptionContext, limits: CacheLimits, allowCompromised: Bool, access: Access,
     event: inout AccessEvent
-  ) async throws -> [UInt8] {
-    let parsed = try EncryptMessage(parsing: message, as: .field)
+  ) async throws -> OpeningKey {
+    let parsed = try EncryptMessage(parsing: parts.message, as: .field)
     for recipient in parsed.recipients {
-      guard let kept = dataKeys.opening.find(DataKeys.Wrapped(recipient, context)),
-        kept.opener.isKey(of: parsed),
-        (try? Self.checkCompromised(kept.version, allowed: allowCompromised)) != nil,
-        (try? checkMayUnwrap(kept.version)) != nil
-      else { continue }
-      event.note(kept.version)
-      event.cached = true
-      return try kept.opener.open(parsed, context: context)
+      let wrapped = DataKeys.Wrapped(recipient, context)
+      let frame = DataKeys.Frame(bytes: parts.frame, context: wrapped.context)
+      if let kept = keptKey(in: dataKeys.opening, wrapped, hot: (parts.hash, frame), allowCompromised, &event),
+        kept.opener.isKey(of: parts)
+      {
+        return kept
+      }
     }
+    event.cached = false
     var isCached = false
     let opening = try await firstThatOpens(
       parsed, allowCompromised: allowCompromised, access: access, event: &event
@@ -80,12 +91,30 @@ extension DataAtRestManager {
         let cek = try await provider.unwrap(recipient.wrapped, under: version.id, aad: aad)
         return OpeningKey(opener: try FieldOpener(cek: cek), version: version)
       }
-      guard found.key.opener.isKey(of: parsed) else { throw Self.anotherKey(version) }
+      guard found.key.opener.isKey(of: parts) else { throw Self.anotherKey(version) }
       isCached = found.isCached
       return found.key
     }
     event.cached = isCached
-    return try opening.opener.open(parsed, context: context)
+    return opening
+  }
+
+  func keptKey<ID>(
+    in cache: KeyCache<ID, OpeningKey>, _ id: ID, hot: (hash: UInt64, tag: DataKeys.Frame), _ allowCompromised: Bool,
+    _ event: inout AccessEvent
+  ) -> OpeningKey? {
+    guard let kept = cache.find(id, hot: hot), mayOpen(kept, allowCompromised: allowCompromised, configuration) else {
+      return nil
+    }
+    event.note(kept.version)
+    event.cached = true
+    return kept
+  }
+
+  /// Whether the version that unwrapped it may be used, now as then.
+  func mayOpen(_ key: OpeningKey, allowCompromised: Bool, _ config: DataAtRestConfig) -> Bool {
+    (key.version.state != .compromised || allowCompromised)
+      && config.minUnwrapVersion.map { !$0.forbids(key.version.id) } ?? true
   }
 }
 

@@ -1,9 +1,14 @@
+internal import CryptoPrimitives
 internal import Envelope
 internal import KMSCore
 internal import Synchronization
 
 /// A content key for encrypting, with what it may still be used for.
-final class SealingKey: Sendable {
+final class SealingKey: HotKey {
+  typealias Tag = DataKeys.Share
+
+  /// Which fields use it.
+  let share: DataKeys.Share
   let sealer: FieldSealer
   /// Under which it was wrapped.
   let version: KeyVersion
@@ -12,7 +17,10 @@ final class SealingKey: Sendable {
   private let messagesLeft: Atomic<Int>
   private let bytesLeft: Atomic<Int>
 
-  init(sealer: FieldSealer, version: KeyVersion, context: [UInt8]?, limits: CacheLimits) {
+  init(
+    _ share: DataKeys.Share, sealer: FieldSealer, version: KeyVersion, context: [UInt8]?, limits: CacheLimits
+  ) {
+    self.share = share
     self.sealer = sealer
     self.version = version
     self.context = context
@@ -20,7 +28,14 @@ final class SealingKey: Sendable {
     bytesLeft = Atomic(limits.maxBytes)
   }
 
+  func makeCipher() throws -> CipherContext { try sealer.makeCipher() }
+
   func serves(_ other: EncryptionContext) -> Bool { context.map { $0 == other.encoded } ?? true }
+
+  /// Whether it is the one that a field of this context would be given.
+  func isFor(_ other: EncryptionContext) -> Bool {
+    serves(other) && share.context.map { $0 == other.encoded } ?? true
+  }
 
   /// Counts one message, if it may still be encrypted. What was refused counts too: the key is spent then.
   func take(bytes: Int) -> Bool {
@@ -28,10 +43,18 @@ final class SealingKey: Sendable {
     let bytes = bytesLeft.subtract(bytes, ordering: .relaxed).newValue
     return messages >= 0 && bytes >= 0
   }
+
+  /// Counts a message back that was given to nobody.
+  func putBack(bytes: Int) {
+    messagesLeft.add(1, ordering: .relaxed)
+    bytesLeft.add(bytes, ordering: .relaxed)
+  }
 }
 
 /// A content key that a provider has unwrapped.
-final class OpeningKey: Sendable {
+final class OpeningKey: HotKey {
+  typealias Tag = DataKeys.Frame
+
   let opener: FieldOpener
   /// Which unwrapped it, in the state that it had then.
   let version: KeyVersion
@@ -40,6 +63,8 @@ final class OpeningKey: Sendable {
     self.opener = opener
     self.version = version
   }
+
+  func makeCipher() throws -> CipherContext { try opener.makeCipher() }
 }
 
 /// The content keys that a manager keeps.
@@ -47,8 +72,28 @@ struct DataKeys: Sendable {
   /// Which fields share a key.
   struct Share: Hashable {
     let key: KeyName
+    /// Nil: fields that hold their own key.
+    let partition: String?
     /// Nil: all contexts.
     let context: [UInt8]?
+
+    init(key: KeyName, partition: String? = nil, context: [UInt8]? = nil) {
+      self.key = key
+      self.partition = partition
+      self.context = context
+    }
+
+    var hash: UInt64 {
+      Self.hash(of: key.description.utf8Span.span) &+ (partition.map { Self.hash(of: $0.utf8Span.span) } ?? 0)
+        &+ (context.map { Self.hash(of: $0.span) } ?? 0)
+    }
+
+    // To find a place by, so that no more than a few bytes are looked at.
+    private static func hash(of bytes: Span<UInt8>) -> UInt64 {
+      var hash = UInt64(bytes.count)
+      for i in max(0, bytes.count - 8)..<bytes.count { hash = (hash ^ UInt64(bytes[i])) &* 0x100_0000_01B3 }
+      return hash ^ hash >> 32
+    }
   }
 
   /// What a provider was given to unwrap.
@@ -63,16 +108,44 @@ struct DataKeys: Sendable {
     }
   }
 
+  /// A shared DEK, and the recipient of its blob that opens it.
+  struct Shared: Hashable {
+    let id: [UInt8]
+    let recipient: Int
+  }
+
+  /// What the fields have in common that a key opens.
+  struct Frame {
+    let bytes: [UInt8]
+    /// For A256GCM, which authenticates it; else nil.
+    let context: [UInt8]?
+
+    func fits(_ parts: FieldParts, _ context: EncryptionContext) -> Bool {
+      parts.has(frame: bytes) && self.context.map { $0 == context.encoded } ?? true
+    }
+  }
+
   let sealing: KeyCache<Share, SealingKey>
   let opening: KeyCache<Wrapped, OpeningKey>
+  /// Of fields that share a DEK: those that this process made, and those that it opened.
+  let sharedSealing: KeyCache<Share, SealingKey>
+  let sharedOpening: KeyCache<Shared, OpeningKey>
 
-  init(now: @escaping @Sendable () -> ContinuousClock.Instant = { .now }) {
+  /// Nanoseconds of a clock that does not stand still while the machine sleeps.
+  let now: @Sendable () -> UInt64
+
+  init(now: @escaping @Sendable () -> UInt64 = { bootNanoseconds() }) {
+    self.now = now
     sealing = KeyCache(now: now)
     opening = KeyCache(now: now)
+    sharedSealing = KeyCache(now: now)
+    sharedOpening = KeyCache(now: now)
   }
 
   func forget() {
     sealing.forget()
     opening.forget()
+    sharedSealing.forget()
+    sharedOpening.forget()
   }
 }

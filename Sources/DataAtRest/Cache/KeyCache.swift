@@ -7,10 +7,12 @@ internal import Synchronization
 /// Keys are objects that wipe themselves when the last one who uses them lets go. One call that makes a key serves all
 /// who ask for it meanwhile. Failures are not kept. After ``forget()`` nothing is given out that was made, or begun
 /// to be made, before.
-final class KeyCache<ID: Hashable & Sendable, Key: AnyObject & Sendable>: Sendable {
+final class KeyCache<ID: Hashable & Sendable, Key: HotKey>: Sendable {
   private struct Entry {
     let key: Key
-    let expires: ContinuousClock.Instant
+    let expires: UInt64
+    /// How often it may be used before it is asked for here again.
+    let uses: Int
   }
 
   private struct State {
@@ -30,26 +32,51 @@ final class KeyCache<ID: Hashable & Sendable, Key: AnyObject & Sendable>: Sendab
   }
 
   private enum Step {
-    case found(Key)
+    case look
     case wait(Flight<Key>)
     case make(Flight<Key>)
   }
 
   private let state = Mutex(State())
-  private let now: @Sendable () -> ContinuousClock.Instant
+  private let hot = HotKeys<Key>()
+  private let now: @Sendable () -> UInt64
 
-  init(now: @escaping @Sendable () -> ContinuousClock.Instant) { self.now = now }
+  /// - Parameter now: nanoseconds of a clock that does not stand still while the machine sleeps.
+  init(now: @escaping @Sendable () -> UInt64) { self.now = now }
 
   /// How many keys are kept.
   var count: Int { state.withLock { $0.entries.count } }
 
+  /// What `use` makes of a key that was used here lately; nil when it is not at hand, or `use` gives nil.
+  func quickly<Result>(
+    _ hash: UInt64, at now: UInt64, isAskedFor: (Key.Tag, Key) -> Bool, _ use: (Key, CipherContext) -> Result?
+  ) -> Result? {
+    hot.with(hash, at: now, isAskedFor: isAskedFor, use)
+  }
+
   /// The key, if it is here; nothing is made and nobody waited for.
-  func find(_ id: ID) -> Key? {
+  ///
+  /// - Parameters:
+  ///   - hot: by which hash and tag it is to be at hand from now on; nil: by none.
+  ///   - isSpent: asked once before the key is given out; one that is spent is forgotten.
+  func find(_ id: ID, hot place: (hash: UInt64, tag: Key.Tag)? = nil, isSpent: (Key) -> Bool = { _ in false }) -> Key? {
     let now = now()
-    return state.withLock { state in
+    let generation = hot.currentGeneration
+    var dropped: Entry?  // goes, and wipes itself, outside the lock
+    let found = state.withLock { state -> Entry? in
       state.keepToItsProcess()
-      return state.entries.use(id).flatMap { now < $0.expires ? $0.key : nil }
+      guard let entry = state.entries.use(id) else { return nil }
+      if now < entry.expires, !isSpent(entry.key) { return entry }
+      dropped = state.entries.remove(id)
+      return nil
     }
+    drop([dropped])
+    guard let found else { return nil }
+    if let place {
+      hot.put(
+        found.key, place.tag, place.hash, expires: found.expires, uses: found.uses, generation: generation)
+    }
+    return found.key
   }
 
   /// The key that is kept, or that somebody makes already, or a new one.
@@ -63,28 +90,24 @@ final class KeyCache<ID: Hashable & Sendable, Key: AnyObject & Sendable>: Sendab
     make: @escaping @Sendable () async throws -> Key
   ) async throws -> (key: Key, isCached: Bool) {
     while true {
+      if let key = find(id, isSpent: isSpent) { return (key, true) }
       let now = now()
-      var dropped: Entry?  // goes, and wipes itself, outside the lock
       let step = state.withLock { state -> Step in
-        state.keepToItsProcess()
-        if let entry = state.entries.use(id) {
-          if now < entry.expires, !isSpent(entry.key) { return .found(entry.key) }
-          dropped = state.entries.remove(id)
-        }
+        // Made meanwhile: looked at once more.
+        if state.entries.use(id) != nil { return .look }
         if let flight = state.flights[id] { return .wait(flight) }
         let flight = Flight<Key>()
         state.flights[id] = flight
         return .make(flight)
       }
-      _ = consume dropped
       switch step {
-      case .found(let key): return (key, true)
+      case .look: continue
       case .wait(let flight):
         let key = try await flight.value()
         if !isSpent(key) { return (key, true) }
       case .make(let flight):
         // What was true of keys and their states is true as of now.
-        Task { await self.run(flight, id, limits, expires: now + limits.maxAge, make) }
+        Task { await self.run(flight, id, limits, expires: now + limits.maxAge.nanoseconds, make) }
         let key = try await flight.value()
         if !isSpent(key) { return (key, false) }
       }
@@ -92,26 +115,32 @@ final class KeyCache<ID: Hashable & Sendable, Key: AnyObject & Sendable>: Sendab
   }
 
   private func run(
-    _ flight: Flight<Key>, _ id: ID, _ limits: CacheLimits, expires: ContinuousClock.Instant,
-    _ make: @Sendable () async throws -> Key
+    _ flight: Flight<Key>, _ id: ID, _ limits: CacheLimits, expires: UInt64, _ make: @Sendable () async throws -> Key
   ) async {
     let result: Result<Key, any Error>
     do { result = .success(try await make()) } catch { result = .failure(error) }
     var dropped: [Entry?] = []
+    // A small cache is asked each time: there it counts which key was used last.
+    let uses = min(64, limits.maxEntries / 16)
     let mustSweep = state.withLock { state in
       // Another stands there, or none, when everything was forgotten meanwhile.
       guard state.flights[id] === flight else { return false }
       state.flights[id] = nil
       guard case .success(let key) = result else { return false }
       dropped.append(state.entries.remove(id))
-      state.entries.insert(Entry(key: key, expires: expires), for: id)
+      state.entries.insert(Entry(key: key, expires: expires, uses: uses), for: id)
       while state.entries.count > limits.maxEntries { dropped.append(state.entries.removeOldest()) }
       defer { state.isSwept = true }
       return !state.isSwept
     }
+    drop(dropped)
     dropped = []
     if mustSweep { sweep(every: limits.maxAge) }
     flight.land(result)
+  }
+
+  private func drop(_ entries: [Entry?]) {
+    for case let entry? in entries where entry.uses > 0 { hot.remove(entry.key) }
   }
 
   /// Forgets every key, and what is on its way is given only to those who wait for it now.
@@ -121,6 +150,7 @@ final class KeyCache<ID: Hashable & Sendable, Key: AnyObject & Sendable>: Sendab
       return state.entries.removeAll { _ in true }
     }
     _ = consume dropped
+    hot.forget()  // after: who looks from now on finds nothing to put there
   }
 
   /// Forgets keys that are too old, though nobody asks for them.
@@ -128,6 +158,7 @@ final class KeyCache<ID: Hashable & Sendable, Key: AnyObject & Sendable>: Sendab
     let now = now()
     let dropped = state.withLock { state in state.entries.removeAll { $0.expires <= now } }
     _ = consume dropped
+    hot.sweep(now)
   }
 
   private func sweep(every pause: Duration) {
@@ -143,5 +174,12 @@ final class KeyCache<ID: Hashable & Sendable, Key: AnyObject & Sendable>: Sendab
         if isDone { return }
       }
     }
+  }
+}
+
+extension Duration {
+  /// As a whole number; none below zero.
+  var nanoseconds: UInt64 {
+    UInt64(max(0, components.seconds)) * 1_000_000_000 + UInt64(max(0, components.attoseconds) / 1_000_000_000)
   }
 }

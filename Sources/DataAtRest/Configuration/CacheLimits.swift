@@ -1,7 +1,7 @@
 internal import KMSCore
 
-/// How long, for how many messages and for how much data a content key is used again (`cache`). Every value is
-/// checked when it is made.
+/// How long, for how many messages and for how much data a content key is used again (`cache`, `shared-deks`). Every
+/// value is checked when it is made.
 public struct CacheLimits: Sendable, Hashable {
   /// What tells cached keys apart besides the key's name and version.
   public enum Partition: String, Sendable, CaseIterable {
@@ -28,15 +28,17 @@ public struct CacheLimits: Sendable, Hashable {
   /// 2^32 (RFC 9053, 4.1).
   public static let mostMessages = 1 << 32
 
+  /// - Parameter section: of the configuration, for errors.
   /// - Throws: ``KMSError/Code/configurationInvalid`` with what is allowed.
   public init(
-    maxAge: Duration = .seconds(300), maxMessages: Int = 1 << 24, maxBytes: Int = Self.mostBytes,
+    section: String = "cache", maxAge: Duration = .seconds(300), maxMessages: Int = 1 << 24,
+    maxBytes: Int = Self.mostBytes,
     maxEntries: Int = 1000, partition: Partition = .key
   ) throws {
     func check(_ isAllowed: Bool, _ setting: String, _ value: String, _ allowed: String) throws {
       guard !isAllowed else { return }
       throw KMSError(
-        .configurationInvalid, "cache.\(setting): \(value) is out of bounds", advice: "Allowed is \(allowed).")
+        .configurationInvalid, "\(section).\(setting): \(value) is out of bounds", advice: "Allowed is \(allowed).")
     }
     let seconds = maxAge.components.seconds
     try check(maxAge >= .seconds(1) && maxAge <= .seconds(86_400), "max-age", "\(seconds) s", "1s to 24h")

@@ -18,6 +18,8 @@ public struct DataAtRestConfig: Sendable, Hashable {
   public let minUnwrapVersion: OldestVersion?
   /// How long content keys of fields are used again; nil: each field has its own, and each is unwrapped anew.
   public let cache: CacheLimits?
+  /// What a DEK that fields share may be used for, and how many are kept.
+  public let sharedDEKs: CacheLimits
 
   /// What ``encryptionAlgorithm`` can be.
   public static let algorithms = ["AES-256-GCM"]
@@ -28,9 +30,11 @@ public struct DataAtRestConfig: Sendable, Hashable {
   public init(
     kmsEncryptionEnabled: Bool = true, kmsKeyID: String = "default", envelopeEncryptionEnabled: Bool = true,
     keyRotationInterval: Duration = .seconds(86_400), encryptionAlgorithm: String = "AES-256-GCM",
-    recoveryRecipients: [String] = [], minUnwrapVersion: String? = nil, cache: CacheLimits? = nil
+    recoveryRecipients: [String] = [], minUnwrapVersion: String? = nil, cache: CacheLimits? = nil,
+    sharedDEKs: CacheLimits? = nil
   ) throws {
     self.cache = cache
+    self.sharedDEKs = try sharedDEKs ?? CacheLimits(section: "shared-deks", maxAge: .seconds(3600))
     self.kmsEncryptionEnabled = kmsEncryptionEnabled
     self.kmsKeyID = try Self.name(kmsKeyID, setting: "kms-key-id")
     self.envelopeEncryptionEnabled = envelopeEncryptionEnabled

@@ -1,7 +1,8 @@
 internal import AccessLog
+internal import CryptoPrimitives
 public import KMSCore
-internal import Synchronization
 public import SystemPackage
+internal import Telemetry
 
 /// Encrypts and decrypts an application's data under keys that stay in a provider, and manages those keys.
 ///
@@ -18,33 +19,41 @@ public final class DataAtRestManager: Sendable {
   /// Content keys that are kept, where the configuration says so.
   let dataKeys: DataKeys
   let rotationMemory = RotationMemory()
-  private let config: Mutex<DataAtRestConfig>
+  let tracers = TracerWatch()
+  /// The log, if it sums data operations up.
+  let counter: (any OperationCounter)?
+  /// Where shared DEKs are kept.
+  let dekStore: (any DEKStore)?
+  private let config: Striped<DataAtRestConfig>
 
   /// - Parameters:
   ///   - providers: all that may hold keys. Each needs a name of its own.
   ///   - newKeysIn: name of the one that makes new key versions; the first when nil.
   ///   - reporter: the access log.
   ///   - logFolder: where ``generateTelemetryReport(since:)`` reads.
+  ///   - dekStore: where DEKs are kept that fields share; nil: they cannot share any.
   /// - Throws: ``KMSError/Code/configurationInvalid``.
   public convenience init(
     providers: [any KMSProvider], newKeysIn: String? = nil, configuration: DataAtRestConfig,
-    reporter: any AccessReporter, logFolder: FilePath? = nil
+    reporter: any AccessReporter, logFolder: FilePath? = nil, dekStore: (any DEKStore)? = nil
   ) throws {
     try self.init(
       providers: providers, newKeysIn: newKeysIn, configuration: configuration, reporter: reporter,
-      logFolder: logFolder, dataKeys: DataKeys())
+      logFolder: logFolder, dekStore: dekStore, dataKeys: DataKeys())
   }
 
   init(
     providers: [any KMSProvider], newKeysIn: String? = nil, configuration: DataAtRestConfig,
-    reporter: any AccessReporter, logFolder: FilePath? = nil, dataKeys: DataKeys
+    reporter: any AccessReporter, logFolder: FilePath? = nil, dekStore: (any DEKStore)? = nil, dataKeys: DataKeys
   ) throws {
     self.providers = try ProviderSet(providers, newKeysIn: newKeysIn, reporter: reporter)
     self.dataKeys = dataKeys
     directory = KeyDirectory(self.providers) { dataKeys.forget() }
     self.reporter = reporter
     self.logFolder = logFolder
-    config = Mutex(configuration)
+    self.dekStore = dekStore
+    counter = reporter as? any OperationCounter
+    config = Striped { configuration }
   }
 
   /// The configuration in force.
@@ -57,7 +66,7 @@ public final class DataAtRestManager: Sendable {
     try await reporter.report(AccessEvent(.updateConfiguration, phase: .intent, key: new.kmsKeyID, access: access))
     try await logged(.updateConfiguration, access) { event in
       event.key = new.kmsKeyID
-      config.withLock { $0 = new }
+      config.withEachLock { $0 = new }
       directory.invalidate()
     }
   }
@@ -77,13 +86,6 @@ public final class DataAtRestManager: Sendable {
         advice: "Set data-at-rest.kms-encryption-enabled to true.")
     }
     return config
-  }
-
-  /// Runs one data operation and logs it, whatever its outcome. The result is dropped when the log fails.
-  func logged<Result>(
-    _ operation: AccessEvent.Operation, _ access: Access, _ body: (inout AccessEvent) async throws -> Result
-  ) async throws -> Result {
-    try await reporter.logged(operation, access, body)
   }
 }
 

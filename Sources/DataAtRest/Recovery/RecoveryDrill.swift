@@ -2,6 +2,7 @@ internal import DurableFiles
 public import Envelope
 public import KMSCore
 internal import SystemPackage
+internal import Telemetry
 
 /// Opens an envelope with a key that was kept offline, and proves so that it can be done: no provider is asked, and no
 /// configuration of one is read.
@@ -40,7 +41,7 @@ public struct RecoveryDrill: Sendable {
     let access = Access(principal: principal ?? Access.currentPrincipal, contextNames: context.names)
     let reason = destination.map { "recovered to \($0.name)" } ?? "proof only"
     try await reporter.report(AccessEvent(.recoveryDrill, phase: .intent, access: access, reason: reason))
-    return try await reporter.logged(.recoveryDrill, access) { event in
+    return try await logged(.recoveryDrill, access, by: reporter, tracers: TracerWatch()) { event in
       event.reason = reason
       let result = try await fileJob { checkCancellation in
         try destination?.checkIsFree()

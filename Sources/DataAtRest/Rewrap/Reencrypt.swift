@@ -16,8 +16,7 @@ extension DataAtRestManager {
     return try await logged(.reencrypt, access) { event in
       let config = try enabledConfiguration()
       guard EnvelopeKind.detect(message) != .keyBlob else { throw Self.sharedKeyBlob() }
-      let plaintext = try await open(
-        message, context: context, allowCompromised: true, access: access, event: &event)
+      let plaintext = try await plaintext(of: message, context: context, access: access, event: &event)
       guard let name = key ?? event.key else { throw Self.sharedKeyBlob() }
       guard EnvelopeKind.detect(message) != .encrypt0 || config.envelopeEncryptionEnabled else {
         return try await encryptDirectly(
@@ -29,6 +28,18 @@ extension DataAtRestManager {
         try EncryptMessage.seal($0, as: .field, context: context, cek: cek, recipients: recipients)
       }.encoded()
     }
+  }
+
+  private func plaintext(
+    of message: [UInt8], context: EncryptionContext, access: Access, event: inout AccessEvent
+  ) async throws -> SecretBytes {
+    guard
+      let shared = try await sharedKey(of: message, allowCompromised: true, access: access, event: &event)
+    else {
+      return try await open(message, context: context, allowCompromised: true, access: access, event: &event)
+    }
+    let bytes = try shared.key.opener.open(shared.parts, context: context)
+    return SecretBytes(copying: bytes.span)
   }
 
   /// Encrypts a file anew, segment by segment. The new file takes the old one's place when it is whole.

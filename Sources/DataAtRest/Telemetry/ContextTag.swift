@@ -9,6 +9,14 @@ extension Access {
   }
 }
 
+extension Access {
+  /// The same work on data of this context.
+  mutating func take(_ context: EncryptionContext) {
+    contextNames = context.names
+    contextTag = context.isEmpty ? nil : ContextTag.of(context.encoded)
+  }
+}
+
 extension EncryptionContext {
   fileprivate var isEmpty: Bool { names.isEmpty }
 }

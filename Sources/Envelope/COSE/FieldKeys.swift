@@ -1,17 +1,19 @@
-internal import CryptoPrimitives
+package import CryptoPrimitives
 public import KMSCore
 
-/// A content key that encrypts many fields for the same recipients: what does not differ between them (commitment,
-/// recipients, cipher contexts) is made once. Each field has its own random IV; the caller keeps count.
+/// A content key that encrypts many fields: what does not differ between them (commitment and recipients, or the shared
+/// key's id; cipher contexts) is made once. Each field has its own random IV; the caller keeps count.
 public final class FieldSealer: Sendable {
   private let cipher: AESGCM
   /// The message up to the IV.
   private let head: [UInt8]
   /// Enc_structure up to the context.
   private let structure: [UInt8]
-  /// The recipients.
+  /// The recipients; nothing under a shared key.
   private let tail: [UInt8]
 
+  /// For self-contained fields (docs/envelope-format.md, section 1).
+  ///
   /// - Parameter cek: 32 bytes, which the caller has wrapped for `recipients`.
   /// - Throws: ``KMSError/Code/invalidInput``.
   public init(cek: borrowing SecretBytes, recipients: [Recipient]) throws {
@@ -20,27 +22,63 @@ public final class FieldSealer: Sendable {
     let pattern = try EncryptMessage.seal(
       Span(), as: .field, context: .empty, cek: cek, iv: FieldLayout.noIV, recipients: recipients
     ).encoded()
-    head = Array(pattern[..<FieldLayout.ivStart])
-    tail = Array(pattern[(FieldLayout.ciphertextStart + 1 + AESGCM.tagSize)...])
-    structure = FieldLayout.structure(protected: EncryptMessage.fieldHeader(KeyThumbprint.of(cek)))
+    let layout = FieldLayout.selfContained
+    head = Array(pattern[..<layout.ivStart])
+    tail = Array(pattern[(layout.ivStart + AESGCM.ivSize + 1 + AESGCM.tagSize)...])
+    structure = FieldLayout.structure(of: KeyThumbprint.of(cek))
+  }
+
+  /// For fields under a shared key (section 3).
+  ///
+  /// - Throws: ``KMSError/Code/keyPurposeForbids`` for a file's key.
+  public init(dek: borrowing ContentKey) throws {
+    try dek.check(.sharedField)
+    cipher = try AESGCM(key: dek.key)
+    let pattern = try Encrypt0Message(
+      keyID: dek.id, iv: FieldLayout.noIV, ciphertext: [UInt8](repeating: 0, count: AESGCM.tagSize)
+    ).encoded()
+    head = Array(pattern[..<FieldLayout.shared.ivStart])
+    tail = []
+    structure = FieldLayout.sharedStructure
   }
 
   /// Encrypts a field of its own.
   ///
   /// - Parameter iv: 12 random bytes when nil; given in tests only.
   /// - Throws: ``KMSError/Code/limitExceeded`` above 1 MiB.
-  /// - Returns: the message as CBOR, the same bytes as ``EncryptMessage/encoded()`` gives.
+  /// - Returns: the message as CBOR.
   public func seal(_ plaintext: Span<UInt8>, context: EncryptionContext, iv: [UInt8]? = nil) throws -> [UInt8] {
-    try FieldLayout.check(plaintext.count)
-    let iv = iv ?? Randomness.bytes(AESGCM.ivSize)
-    let aad = FieldLayout.aad(structure, context)
+    let cipher = try cipher.take()
+    defer { self.cipher.give(cipher) }
+    guard let iv else { return try seal(plaintext, context: context, with: cipher) }
+    return try seal(plaintext, context: context, iv: iv.span, with: cipher)
+  }
+
+  /// For those who encrypt many, one after the other.
+  package func makeCipher() throws -> CipherContext { try cipher.take() }
+
+  /// The same with a cipher of this key's.
+  package func seal(
+    _ plaintext: Span<UInt8>, context: EncryptionContext, with cipher: CipherContext
+  ) throws -> [UInt8] {
+    let iv = Randomness.iv()
+    return try seal(plaintext, context: context, iv: iv.span, with: cipher)
+  }
+
+  private func seal(
+    _ plaintext: Span<UInt8>, context: EncryptionContext, iv: Span<UInt8>, with cipher: CipherContext
+  ) throws -> [UInt8] {
+    let limit = EncryptMessage.Content.field.largestPlaintext
+    guard plaintext.count <= limit else { throw EncryptMessage.tooLong(plaintext.count, .field) }
     let count = plaintext.count + AESGCM.tagSize
-    return try [UInt8](capacity: head.count + AESGCM.ivSize + 5 + count + tail.count) { output throws(any Error) in
-      output.append(copying: head)
-      output.append(copying: iv)
-      CBORWriter.appendHead(.bytes, count, to: &output)
-      try cipher.seal(plaintext, iv: iv.span, aad: aad.span, into: &output)
-      output.append(copying: tail)
+    return try FieldLayout.withAAD(structure, context) { aad in
+      try [UInt8](capacity: head.count + AESGCM.ivSize + 5 + count + tail.count) { output throws(any Error) in
+        output.append(copying: head)
+        output.append(copying: iv)
+        CBORWriter.appendHead(.bytes, count, to: &output)
+        try cipher.seal(plaintext, iv: iv, aad: aad, into: &output)
+        output.append(copying: tail)
+      }
     }
   }
 }
@@ -49,54 +87,63 @@ public final class FieldSealer: Sendable {
 public final class FieldOpener: Sendable {
   private let cipher: AESGCM
   private let structure: [UInt8]
-  private let thumbprint: [UInt8]
+  /// The thumbprint that self-contained fields commit to, or the id that fields under a shared key name.
+  private let name: [UInt8]
 
+  /// For self-contained fields.
+  ///
   /// - Parameter cek: 32 bytes.
   public init(cek: borrowing SecretBytes) throws {
     cipher = try AESGCM(key: cek)
-    thumbprint = KeyThumbprint.of(cek)
-    structure = FieldLayout.structure(protected: EncryptMessage.fieldHeader(thumbprint))
+    name = KeyThumbprint.of(cek)
+    structure = FieldLayout.structure(of: name)
+  }
+
+  /// For fields under a shared key.
+  ///
+  /// - Throws: ``KMSError/Code/keyPurposeForbids`` for a file's key.
+  public init(dek: borrowing ContentKey) throws {
+    try dek.check(.sharedField)
+    cipher = try AESGCM(key: dek.key)
+    name = dek.id
+    structure = FieldLayout.sharedStructure
   }
 
   /// Whether the message commits to this key.
   public func isKey(of message: EncryptMessage) -> Bool {
-    let mine = thumbprint
-    return constantTimeEqual(mine.span, message.thumbprint.span)
+    let name = name
+    return constantTimeEqual(name.span, message.thumbprint.span)
+  }
+
+  /// Whether the message commits to this key, or names it.
+  package func isKey(of parts: FieldParts) -> Bool {
+    let name = name
+    return constantTimeEqual(name.span, parts.message.span.extracting(parts.name))
   }
 
   /// Decrypts a field. The plaintext is the caller's: an ordinary array.
   ///
   /// - Throws: ``KMSError/Code/doesNotOpen`` when key, context or content do not match.
-  public func open(_ message: EncryptMessage, context: EncryptionContext) throws -> [UInt8] {
-    guard message.content == .field, isKey(of: message) else { throw EncryptMessage.anotherKey() }
-    let aad = FieldLayout.aad(structure, context)
-    return try [UInt8](capacity: message.ciphertext.count - AESGCM.tagSize) { output throws(any Error) in
-      try cipher.open(message.ciphertext.span, iv: message.iv.span, aad: aad.span, into: &output)
+  package func open(_ parts: FieldParts, context: EncryptionContext) throws -> [UInt8] {
+    let cipher = try cipher.take()
+    defer { self.cipher.give(cipher) }
+    return try open(parts, context: context, with: cipher)
+  }
+
+  /// For those who decrypt many, one after the other.
+  package func makeCipher() throws -> CipherContext { try cipher.take() }
+
+  /// The same with a cipher of this key's.
+  package func open(
+    _ parts: FieldParts, context: EncryptionContext, with cipher: CipherContext
+  ) throws -> [UInt8] {
+    guard isKey(of: parts) else { throw EncryptMessage.anotherKey() }
+    let bytes = parts.message.span
+    let (sealed, iv) = (bytes.extracting(parts.ciphertext), bytes.extracting(parts.iv))
+    return try FieldLayout.withAAD(structure, context) { aad in
+      try [UInt8](capacity: sealed.count - AESGCM.tagSize) { output throws(any Error) in
+        try cipher.open(sealed, iv: iv, aad: aad, into: &output)
+      }
     }
-  }
-}
-
-/// Where the parts of a field stand (docs/envelope-format.md, section 1).
-enum FieldLayout {
-  static let noIV = [UInt8](repeating: 0, count: AESGCM.ivSize)
-  /// Tag 96, array of four, the protected header in its byte string, `{5: `, head of the IV.
-  static let ivStart = 3 + 2 + 38 + 3
-  static let ciphertextStart = ivStart + AESGCM.ivSize
-
-  static func structure(protected: [UInt8]) -> [UInt8] {
-    // With an empty context the structure ends by its empty byte string.
-    Array(EncryptMessage.structure("Encrypt", protected: protected, .empty).dropLast())
-  }
-
-  static func aad(_ structure: [UInt8], _ context: EncryptionContext) -> [UInt8] {
-    var writer = CBORWriter(capacity: structure.count + 3 + context.encoded.count)
-    writer.raw(structure)
-    writer.byteString(context.encoded)
-    return writer.bytes
-  }
-
-  static func check(_ count: Int) throws {
-    guard count > EncryptMessage.Content.field.largestPlaintext else { return }
-    throw EncryptMessage.tooLong(count, .field)
   }
 }

@@ -31,6 +31,8 @@ public struct Access: Sendable, Hashable {
   public mutating func fillIn() {
     guard let context = ServiceContext.current else { return }
     principal = principal ?? context.principal
+    // Most often nobody says more, and each look costs as much as a part of a field's cipher.
+    guard context.count > 1 || principal == nil else { return }
     requestID = requestID ?? context.requestID
     traceID = traceID ?? context.traceID
   }

@@ -52,7 +52,7 @@ public struct AccessEvent: Sendable, Hashable {
     public static let access = Self(rawValue: "access")
     /// A key was rotated, or is about to be; with the reason.
     public static let rotation = Self(rawValue: "rotation")
-    /// Many data operations of one second, alike in key, version, principal and outcome.
+    /// Many data operations, of one second or one batch, alike in key, version, principal and outcome.
     public static let summary = Self(rawValue: "summary")
     /// The log is alive, though perhaps nothing happens.
     public static let heartbeat = Self(rawValue: "heartbeat")
@@ -104,6 +104,8 @@ public struct AccessEvent: Sendable, Hashable {
   public var cached: Bool
   /// How many operations it stands for; nil where each has its own. ``duration`` is their mean then.
   public var count: Int?
+  /// Of those, the contexts.
+  package var contexts = ContextTags()
 
   /// What the record is about.
   public var recordType: RecordType {

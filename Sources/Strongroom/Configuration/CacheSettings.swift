@@ -14,4 +14,13 @@ extension CacheLimits {
     try self.init(
       maxAge: maxAge, maxMessages: maxMessages, maxBytes: maxBytes, maxEntries: maxEntries, partition: partition)
   }
+
+  /// What the section `shared-deks` says.
+  init(sharedDEKs settings: Settings) throws {
+    try self.init(
+      section: "shared-deks", maxAge: settings.duration("shared-deks.max-age") ?? .seconds(3600),
+      maxMessages: settings.count("shared-deks.max-messages") ?? 1 << 24,
+      maxBytes: settings.bytes("shared-deks.max-bytes") ?? CacheLimits.mostBytes,
+      maxEntries: settings.count("shared-deks.max-entries") ?? 1000)
+  }
 }

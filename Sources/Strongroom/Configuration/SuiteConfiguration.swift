@@ -133,7 +133,8 @@ public struct SuiteConfiguration: Sendable {
         keyRotationInterval: settings.duration("data-at-rest.key-rotation-interval") ?? .seconds(86_400),
         encryptionAlgorithm: settings.text("data-at-rest.encryption-algorithm") ?? "AES-256-GCM",
         recoveryRecipients: settings.list("data-at-rest.recovery-recipients") ?? [],
-        minUnwrapVersion: settings.text("data-at-rest.min-unwrap-version"), cache: CacheLimits(settings))
+        minUnwrapVersion: settings.text("data-at-rest.min-unwrap-version"), cache: CacheLimits(settings),
+        sharedDEKs: CacheLimits(sharedDEKs: settings))
       try self.init(
         origin: origin, provider: provider, providers: providers, dataAtRest: dataAtRest,
         accessLog: Self.accessLog(settings, folder: folder),

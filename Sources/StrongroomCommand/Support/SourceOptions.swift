@@ -1,4 +1,5 @@
 public import ArgumentParser
+import DEKStores
 import DurableFiles
 import Glibc
 public import RewrapSources
@@ -20,7 +21,8 @@ struct SourceOptions: ParsableArguments {
 
   @Argument(
     help: ArgumentHelp(
-      "Encrypted files, and folders of them; with --column, tables (CSV, JSON Lines, SQLite).", valueName: "path"),
+      "Encrypted files, folders of them, DEK stores (SQLite); with --column, tables (CSV, JSON Lines, SQLite).",
+      valueName: "path"),
     completion: .file())
   var paths: [String]
 
@@ -48,14 +50,28 @@ struct SourceOptions: ParsableArguments {
   /// - Parameter replacement: how files are changed; nil when nothing will be.
   func sources(replacement: FileReplacement?) throws -> [Source] {
     guard table.isUsed else {
+      let (stores, paths) = (paths.filter(Self.isStore), paths.filter { !Self.isStore($0) })
       let files = EnvelopeFiles(paths.map { FilePath($0) }, context: try context.value(), replacement: replacement)
-      return [Source(name: paths.joined(separator: ", ")) { files }]
+      return (paths.isEmpty ? [] : [Source(name: paths.joined(separator: ", ")) { files }])
+        + stores.map { name in Source(name: name) { try Self.store(FilePath(name)) } }
     }
     let columns = TableColumns(table.column, rowKey: table.rowKey, context: try context.pairs())
     return paths.map { name in
       Source(name: name) { try self.table(FilePath(name), columns, replacement: replacement) }
     }
   }
+
+  #if SQLite
+    private static func isStore(_ path: String) -> Bool { SQLiteDEKStore.isStore(FilePath(path)) }
+    private static func store(_ path: FilePath) throws -> any RewrapSource {
+      DEKStoreSource(try SQLiteDEKStore(path, mustExist: true), name: path.string)
+    }
+  #else
+    private static func isStore(_ path: String) -> Bool { false }
+    private static func store(_ path: FilePath) throws -> any RewrapSource {
+      throw KMSError(.notSupported, "this build knows no SQLite files")
+    }
+  #endif
 
   private func table(
     _ path: FilePath, _ columns: TableColumns, replacement: FileReplacement?

@@ -112,8 +112,10 @@ struct AlertRules: Sendable {
           "\(event.principal) made \(principals[slot].operations.count) encrypts and decrypts in five minutes; "
             + "its peak was \(Int(principals[slot].operations.peak))"), found)
     }
-    guard event.operation == .decrypt, event.errorCode == nil, let tag = event.contextTag else { return }
-    if principals[slot].add(context: tag), isKnown {
+    guard event.operation == .decrypt, event.errorCode == nil else { return }
+    var isUnusual = event.contextTag.map { principals[slot].add(context: $0) } ?? false
+    for tag in event.contexts.all where principals[slot].add(context: tag) { isUnusual = true }
+    if isUnusual, isKnown {
       report(
         Alert(
           .manyContexts, at: event.timestamp, principal: event.principal,

@@ -17,6 +17,8 @@ struct Observation: Sendable, Hashable {
   var isCached: Bool
   /// Tells contexts of one process apart.
   var contextTag: UInt64?
+  /// Of those that it stands for.
+  var contexts = ContextTags()
   /// How many operations it stands for.
   var count: Int
   /// What the log did for itself: nobody's use of a key.
@@ -39,6 +41,7 @@ struct Observation: Sendable, Hashable {
     nanoseconds = UInt64(max(0, seconds)) &* 1_000_000_000 &+ UInt64(max(0, attoseconds) / 1_000_000_000)
     isCached = event.cached
     contextTag = event.access.contextTag
+    contexts = event.contexts
     count = event.count ?? 1
     own =
       switch event.operation {

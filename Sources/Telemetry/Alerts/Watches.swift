@@ -82,8 +82,7 @@ struct PrincipalWatch: Sendable {
 
   /// True when it makes the window unusual.
   mutating func add(context tag: UInt64) -> Bool {
-    // A tag is a hash already, but a log's may be anybody's: mixed once more.
-    distinct.add(tag &* 0x9E37_79B9_7F4A_7C15) && contexts.rise(to: Int(distinct.estimate))
+    distinct.add(ContextTags.mixed(tag)) && contexts.rise(to: Int(distinct.estimate))
   }
 }
 

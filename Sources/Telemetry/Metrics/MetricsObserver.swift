@@ -68,7 +68,8 @@ public final class MetricsObserver: AccessObserver, Sendable {
     }
     counter.increment(by: count)
     error?.increment(by: count)
-    duration.recordNanoseconds(nanoseconds)
+    // A histogram counts operations, also where only their mean is known.
+    for _ in 0..<count { duration.recordNanoseconds(nanoseconds) }
     if event.operation.isDataUse, event.success { (event.cached ? hits : misses).increment(by: count) }
   }
 

@@ -1,5 +1,4 @@
 internal import AccessLog
-import Glibc
 public import KMSCore
 
 /// Looks at events after the access log took them: metrics, traces, alerts. It has no say in whether a call succeeds,
@@ -65,11 +64,4 @@ public struct ObservedReporter: AccessReporter {
     await base.seal()
     for observer in observers { await observer.flush() }
   }
-}
-
-/// CLOCK_MONOTONIC.
-func monotonicNanoseconds() -> UInt64 {
-  var time = timespec()
-  unsafe clock_gettime(CLOCK_MONOTONIC, &time)  // `time` outlives the call
-  return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
 }

@@ -1,4 +1,5 @@
 public import KMSCore
+internal import Synchronization
 internal import Tracing
 
 /// A span for every provider call, made when the call is in the log: a child of the span of the data operation that
@@ -23,6 +24,22 @@ public struct TracingObserver: AccessObserver {
     let nanosecondsSinceEpoch: UInt64
     init(_ time: Timestamp) { nanosecondsSinceEpoch = UInt64(max(0, time.nanoseconds)) }
     static func < (a: Self, b: Self) -> Bool { a.nanosecondsSinceEpoch < b.nanosecondsSinceEpoch }
+  }
+}
+
+/// Whether there is a tracer. Asked of the `InstrumentationSystem` once a second until there is: asking costs as much as
+/// a part of a field's cipher.
+package final class TracerWatch: Sendable {
+  private let asked = Atomic<UInt64>(0)
+
+  package init() {}
+
+  /// - Parameter now: as `bootNanoseconds` has it.
+  package func mayTrace(at now: UInt64) -> Bool {
+    guard now >= asked.load(ordering: .relaxed) &+ 1_000_000_000 else { return false }
+    guard InstrumentationSystem.tracer is NoOpTracer else { return true }
+    asked.store(now, ordering: .relaxed)
+    return false
   }
 }
 

@@ -39,8 +39,10 @@ extension DataAtRestManager {
     guard let version = try await directory.version(id, access: access) else {
       throw directory.failure
         ?? KMSError(
-          .notOurs, "no configured provider holds the key \(id) of this message",
-          advice: "Configure the provider that holds it. A field under a shared key is opened through its key store.")
+          .notOurs,
+          "neither a provider nor the DEK store\(dekStore == nil ? " (there is none)" : "") holds the key \(id) "
+            + "of this message",
+          advice: "Configure the provider that holds it, or open the manager with the DEK store that does.")
     }
     event.key = version.key
     event.version = version.id

@@ -1,0 +1,82 @@
+internal import CryptoPrimitives
+internal import Synchronization
+
+/// Keys that a processor used last, each with a cipher context of its own, in front of a ``KeyCache``: they are found
+/// without a look at what other processors use.
+///
+/// A key is used from here some times and then asked for in the cache again, so that it stays among those that were
+/// used lately. What the cache forgot is never given out.
+final class HotKeys<Key: HotKey>: Sendable {
+  private struct Entry {
+    let tag: Key.Tag
+    let key: Key
+    let cipher: CipherContext
+    let expires: UInt64
+    let generation: UInt64
+    var usesLeft: Int
+  }
+
+  private struct Table {
+    var process = ForkMark.current
+    var entries = [Entry?](repeating: nil, count: 64)
+  }
+
+  private let tables = Striped { Table() }
+  private let generation = Atomic<UInt64>(0)
+
+  /// To be asked before a key is looked for that is ``put(_:_:_:expires:uses:generation:)``.
+  var currentGeneration: UInt64 { generation.load(ordering: .acquiring) }
+
+  /// What `use` makes of the key; nil when it is not here, or `use` gives nil.
+  func with<Result>(
+    _ hash: UInt64, at now: UInt64, isAskedFor: (Key.Tag, Key) -> Bool, _ use: (Key, CipherContext) -> Result?
+  ) -> Result? {
+    let current = currentGeneration
+    return tables.withLock { table in
+      let slot = Int(truncatingIfNeeded: hash & 63)
+      guard let entry = table.entries[slot], isAskedFor(entry.tag, entry.key) else { return nil }
+      guard entry.generation == current, now < entry.expires, entry.usesLeft > 0, table.process == ForkMark.current
+      else {
+        table.entries[slot] = nil
+        return nil
+      }
+      table.entries[slot]?.usesLeft -= 1
+      return use(entry.key, entry.cipher)
+    }
+  }
+
+  func put(_ key: Key, _ tag: Key.Tag, _ hash: UInt64, expires: UInt64, uses: Int, generation: UInt64) {
+    guard uses > 0, let cipher = try? key.makeCipher() else { return }
+    let entry = Entry(tag: tag, key: key, cipher: cipher, expires: expires, generation: generation, usesLeft: uses)
+    tables.withLock { table in
+      if table.process != ForkMark.current { table = Table() }
+      table.entries[Int(truncatingIfNeeded: hash & 63)] = entry
+    }
+  }
+
+  /// None of those is given out any more, that was put in or is about to be.
+  func forget() {
+    generation.add(1, ordering: .acquiringAndReleasing)
+    removeAll { _ in true }
+  }
+
+  /// Lets go of keys that are too old, though nobody asks for them.
+  func sweep(_ now: UInt64) { removeAll { $0.expires <= now } }
+
+  /// Lets go of a key that the cache let go of.
+  func remove(_ key: Key) { removeAll { $0.key === key } }
+
+  private func removeAll(where isPicked: (Entry) -> Bool) {
+    tables.withEachLock { table in
+      for i in table.entries.indices where table.entries[i].map(isPicked) == true { table.entries[i] = nil }
+    }
+  }
+}
+
+/// A content key that makes contexts for its cipher.
+protocol HotKey: AnyObject, Sendable {
+  /// What it is found by.
+  associatedtype Tag: Sendable
+
+  func makeCipher() throws -> CipherContext
+}

@@ -1,0 +1,69 @@
+internal import AccessLog
+internal import CryptoPrimitives
+internal import Envelope
+internal import KMSCore
+internal import Telemetry
+
+/// Short fields under content keys that this processor used lately, where the log sums up and nobody traces: nothing has
+/// to be waited for. Nil whenever something is not so, and nothing was done then: the usual way does it, and says what is
+/// wrong if something is.
+extension DataAtRestManager {
+  // Longer ones do not feel the rest.
+  private static let longest = 4096
+
+  func encryptQuickly(
+    _ plaintext: [UInt8], context: EncryptionContext, partition: String?, key: KeyName?, principal: String?
+  ) -> [UInt8]? {
+    guard let counter, plaintext.count <= Self.longest, !Task.isCancelled else { return nil }
+    let config = configuration
+    guard config.kmsEncryptionEnabled, config.envelopeEncryptionEnabled,
+      let limits = partition == nil ? config.cache : config.sharedDEKs, plaintext.count <= limits.maxBytes
+    else { return nil }
+    let start = dataKeys.now()
+    guard !tracers.mayTrace(at: start) else { return nil }
+    var access = Access(principal: principal, contextNames: context.names)
+    access.fillIn()
+    guard (try? reporter.check(access)) != nil else { return nil }
+    let share = DataKeys.Share(
+      key: key ?? config.kmsKeyID, partition: partition,
+      context: partition == nil && limits.partition == .context ? context.encoded : nil)
+    let keys = partition == nil ? dataKeys.sealing : dataKeys.sharedSealing
+    func isAskedFor(_ tag: DataKeys.Share, _ key: SealingKey) -> Bool { tag == share && key.serves(context) }
+    return keys.quickly(share.hash, at: start, isAskedFor: isAskedFor) { key, cipher in
+      guard key.take(bytes: plaintext.count) else { return nil }
+      guard let sealed = try? key.sealer.seal(plaintext.span, context: context, with: cipher),
+        counter.count(.encrypt, under: key.version, access, nanoseconds: dataKeys.now() - start)
+      else {
+        key.putBack(bytes: plaintext.count)
+        return nil
+      }
+      return sealed
+    }
+  }
+
+  func decryptQuickly(
+    _ message: [UInt8], context: EncryptionContext, allowCompromised: Bool, principal: String?
+  ) -> [UInt8]? {
+    guard let counter, message.count <= Self.longest, !Task.isCancelled, let parts = FieldParts(message) else {
+      return nil
+    }
+    let config = configuration
+    guard config.kmsEncryptionEnabled, parts.isShared || config.cache != nil else { return nil }
+    let start = dataKeys.now()
+    guard !tracers.mayTrace(at: start) else { return nil }
+    var access = Access(principal: principal, context: context)
+    access.fillIn()
+    guard (try? reporter.check(access)) != nil else { return nil }
+    func isAskedFor(_ frame: DataKeys.Frame, _ key: OpeningKey) -> Bool { frame.fits(parts, context) }
+    func open(_ key: OpeningKey, _ cipher: CipherContext) -> [UInt8]? {
+      guard mayOpen(key, allowCompromised: allowCompromised, config),
+        let plaintext = try? key.opener.open(parts, context: context, with: cipher),
+        counter.count(.decrypt, under: key.version, access, nanoseconds: dataKeys.now() - start)
+      else { return nil }
+      return plaintext
+    }
+    return parts.isShared
+      ? dataKeys.sharedOpening.quickly(parts.hash, at: start, isAskedFor: isAskedFor, open)
+      : dataKeys.opening.quickly(parts.hash, at: start, isAskedFor: isAskedFor, open)
+  }
+}
