@@ -47,13 +47,14 @@ extension DataAtRestManager {
       ).encoded()
       let held = Held(contentKey)
       try await fileJob { checkCancellation in
-        try source.reading { input in
+        try source.reading { input, checkLength in
           try destination.writing { output in
             _ = try output.writeAll(header)
             try FileStream.seal(from: input, to: output, key: held.value, context: context) { count in
               progress(count)
               try checkCancellation()
             }
+            try checkLength()
           }
         }
       }
@@ -166,10 +167,20 @@ extension FileEndpoint {
     }
   }
 
-  func reading(_ body: (FileDescriptor) throws -> Void) throws {
+  /// - Parameter body: gets the descriptor, and a check that a file is as long as it was when it was opened.
+  func reading(_ body: (FileDescriptor, _ checkLength: () throws -> Void) throws -> Void) throws {
     let opened = try open()
     defer { if opened.isOurs { try? opened.descriptor.close() } }
-    try FileFailure.mapping("read or write", name) { try body(opened.descriptor) }
+    try FileFailure.mapping("read or write", name) {
+      let before = try FileStatus(opened.descriptor)
+      try body(opened.descriptor) {
+        let after = try FileStatus(opened.descriptor)
+        guard opened.isOurs, before.isRegularFile, after.size != before.size else { return }
+        throw KMSError(
+          .fileFailed, "\(name) had \(before.size) bytes when it was opened and has \(after.size) now",
+          advice: "Encrypt it when nobody writes to it, or a copy of it.")
+      }
+    }
   }
 
   func writing(_ body: (FileDescriptor) throws -> Void) throws {

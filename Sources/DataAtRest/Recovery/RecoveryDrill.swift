@@ -1,6 +1,7 @@
 internal import DurableFiles
 public import Envelope
 public import KMSCore
+internal import Synchronization
 internal import SystemPackage
 internal import Telemetry
 
@@ -61,7 +62,7 @@ public struct RecoveryDrill: Sendable {
 
   private static func run(
     _ input: FileDescriptor, _ key: OfflineKey, _ destination: FileEndpoint?, _ context: EncryptionContext,
-    progress: (Int) throws -> Void
+    progress: @Sendable (Int) throws -> Void
   ) throws -> Result {
     let null = try FileDescriptor.open(FilePath("/dev/null"), .writeOnly, options: .closeOnExec)
     defer { try? null.close() }
@@ -76,14 +77,14 @@ public struct RecoveryDrill: Sendable {
     let opened = try key.contentKey(of: header.keyBlob)
     let contentKey = try ContentKey(parsing: header.keyBlob.open(with: opened.cek, context: context))
     var result = Result(kind: .file, recipient: opened.recipient.kid, algorithm: opened.recipient.wrapped.algorithm)
-    result.segments = 0
+    let counts = Mutex((bytes: 0, segments: 0))
     try target.writing { output in
       try FileStream.open(from: input, to: output, key: contentKey, context: context) { count in
-        result.plaintextBytes += count
-        result.segments += 1
+        counts.withLock { $0 = ($0.bytes + count, $0.segments + 1) }
         try progress(count)
       }
     }
+    (result.plaintextBytes, result.segments) = counts.withLock { $0 }
     return result
   }
 

@@ -11,6 +11,7 @@ public struct FileBody: Sendable {
   public static let segmentSize = 1_048_576
   static let firstByte: UInt8 = 0x28
   static let saltSize = 32
+  static let tagSize = AESGCM.tagSize
   static let prefixSize = 7
 
   /// The 40 bytes that stand before the first segment.
@@ -41,7 +42,7 @@ public struct FileBody: Sendable {
 
   /// Bytes of plaintext in a full segment.
   public static func plaintextSize(ofSegment index: Int) -> Int {
-    segmentSize - AESGCM.tagSize - (index == 0 ? headSize : 0)
+    segmentSize - tagSize - (index == 0 ? headSize : 0)
   }
 
   /// Bytes of a full segment in the file.
@@ -49,6 +50,14 @@ public struct FileBody: Sendable {
 
   /// Where a segment begins, counted from the body's first byte.
   public static func offset(ofSegment index: Int) -> Int { index == 0 ? headSize : index * segmentSize }
+
+  /// Where a segment's plaintext begins in that of the file.
+  public static func plaintextOffset(ofSegment index: Int) -> Int {
+    index == 0 ? 0 : index * (segmentSize - tagSize) - headSize
+  }
+
+  /// The segment that a byte of the plaintext is in.
+  public static func segment(ofPlaintextAt offset: Int) -> Int { (offset + headSize) / (segmentSize - tagSize) }
 
   /// Appends ciphertext and tag.
   public func seal(

@@ -1,4 +1,3 @@
-internal import KMSCore
 public import SystemPackage
 
 /// Whole files from descriptor to descriptor, pipes included, in constant memory. Blocks: not for the
@@ -28,20 +27,18 @@ public enum FileStream {
 
   /// Encrypts everything up to the end of `source` and writes the body.
   ///
-  /// - Parameter progress: bytes of plaintext done since the call before; may throw to stop.
+  /// - Parameter progress: bytes of plaintext done since the call before; may throw to stop. Called by one thread at a
+  ///   time, but not always by the same.
   public static func seal(
     from source: FileDescriptor, to target: FileDescriptor, key: borrowing ContentKey, context: EncryptionContext,
-    progress: (Int) throws -> Void
+    progress: @Sendable (Int) throws -> Void
   ) throws {
     let body = try FileBody(key: key, context: context)
     _ = try target.writeAll(body.head)
-    try forEachSegment(of: source, size: FileBody.plaintextSize) { plaintext, index, isLast in
-      let sealed = try [UInt8](capacity: plaintext.count + 16) { output in
-        try body.seal(plaintext.span, segment: index, isLast: isLast, into: &output)
-      }
-      _ = try target.writeAll(sealed)
-      try progress(plaintext.count)
-    }
+    try SegmentLine(from: source, to: target, size: FileBody.plaintextSize) { input, output, index, isLast in
+      try body.seal(input, segment: index, isLast: isLast, into: &output)
+      return input.count
+    }.run(progress: progress)
   }
 
   /// Decrypts the body that `source` stands before. A segment is written only after it was authenticated.
@@ -49,16 +46,13 @@ public enum FileStream {
   /// - Throws: ``KMSError/Code/doesNotOpen``, ``KMSError/Code/malformedEnvelope``, or an `Errno`.
   public static func open(
     from source: FileDescriptor, to target: FileDescriptor, key: borrowing ContentKey, context: EncryptionContext,
-    progress: (Int) throws -> Void
+    progress: @Sendable (Int) throws -> Void
   ) throws {
     let body = try FileBody(key: key, context: context, head: source.readFully(upTo: FileBody.headSize))
-    try forEachSegment(of: source, size: FileBody.sealedSize) { sealed, index, isLast in
-      let plaintext = try [UInt8](capacity: max(0, sealed.count - 16)) { output in
-        try body.open(sealed.span, segment: index, isLast: isLast, into: &output)
-      }
-      _ = try target.writeAll(plaintext)
-      try progress(plaintext.count)
-    }
+    try SegmentLine(from: source, to: target, size: FileBody.sealedSize) { input, output, index, isLast in
+      try body.open(input, segment: index, isLast: isLast, into: &output)
+      return output.count
+    }.run(progress: progress)
   }
 
   /// Opens each segment of the body that `source` stands before, and seals it under another key: a new body of the
@@ -67,38 +61,33 @@ public enum FileStream {
   /// - Throws: as ``open(from:to:key:context:progress:)``.
   public static func reseal(
     from source: FileDescriptor, _ oldKey: borrowing ContentKey, to target: FileDescriptor,
-    _ newKey: borrowing ContentKey, context: EncryptionContext, progress: (Int) throws -> Void
+    _ newKey: borrowing ContentKey, context: EncryptionContext, progress: @Sendable (Int) throws -> Void
   ) throws {
     let old = try FileBody(key: oldKey, context: context, head: source.readFully(upTo: FileBody.headSize))
     let new = try FileBody(key: newKey, context: context)
     _ = try target.writeAll(new.head)
-    try forEachSegment(of: source, size: FileBody.sealedSize) { sealed, index, isLast in
-      let plaintext = try [UInt8](capacity: max(0, sealed.count - 16)) { output in
-        try old.open(sealed.span, segment: index, isLast: isLast, into: &output)
-      }
-      let resealed = try [UInt8](capacity: plaintext.count + 16) { output in
-        try new.seal(plaintext.span, segment: index, isLast: isLast, into: &output)
-      }
-      _ = try target.writeAll(resealed)
-      try progress(plaintext.count)
-    }
+    try SegmentLine(from: source, to: target, size: FileBody.sealedSize) { input, output, index, isLast in
+      try old.open(input, segment: index, isLast: isLast, into: &output)
+      try new.seal(output, segment: index, isLast: isLast, into: &input)
+      swap(&input, &output)
+      return input.count
+    }.run(progress: progress)
+  }
+}
+
+extension FileBody {
+  /// Replaces the content of `output`.
+  func seal(
+    _ input: borrowing SegmentBuffer, segment index: Int, isLast: Bool, into output: inout SegmentBuffer
+  ) throws {
+    try input.withBytes { bytes in try output.fill { try seal(bytes, segment: index, isLast: isLast, into: &$0) } }
   }
 
-  /// Cuts a stream into segments. A segment is the last when nothing follows it, so one is read ahead.
-  private static func forEachSegment(
-    of source: FileDescriptor, size: (Int) -> Int,
-    _ body: (_ segment: [UInt8], _ index: Int, _ isLast: Bool) throws -> Void
+  /// As ``seal(_:segment:isLast:into:)``; nothing is in `output` when it does not open.
+  func open(
+    _ input: borrowing SegmentBuffer, segment index: Int, isLast: Bool, into output: inout SegmentBuffer
   ) throws {
-    var index = 0
-    var segment = try source.readFully(upTo: size(0))
-    while true {
-      let isShort = segment.count < size(index)
-      let next = isShort ? [] : try source.readFully(upTo: size(index + 1))
-      try body(segment, index, next.isEmpty)
-      if next.isEmpty { return }
-      segment = next
-      index += 1
-    }
+    try input.withBytes { bytes in try output.fill { try open(bytes, segment: index, isLast: isLast, into: &$0) } }
   }
 }
 

@@ -64,10 +64,12 @@ struct Decrypt: AsyncParsableCommand {
         strongroom decrypt data.tar.sealed -o - | tar x
         strongroom decrypt people.sealed.csv -o people.csv \\
           --column email --column card --row-key id
+        strongroom decrypt disk.img.sealed -o - --offset 4096 --length 512
 
       A file appears under its name only when all of it was authenticated. On
       standard output, data comes as it is authenticated, block by block: use it
-      only when the exit code is 0.
+      only when the exit code is 0. With --offset or --length, only what is asked
+      for and the end of the file, which shows that nothing is missing, are read.
       """)
 
   @OptionGroup var suite: SuiteOptions
@@ -86,6 +88,22 @@ struct Decrypt: AsyncParsableCommand {
   @Flag(name: .long, help: "Use key versions that are marked compromised.")
   var allowCompromised = false
 
+  @Option(name: .long, help: "Decrypt from this byte of the plaintext on.")
+  var offset: Int?
+
+  @Option(name: .long, help: "Decrypt so many bytes, or fewer at the end of the file.")
+  var length: Int?
+
+  func validate() throws {
+    guard offset != nil || length != nil else { return }
+    guard (offset ?? 0) >= 0, (length ?? 0) >= 0 else {
+      throw ValidationError("--offset and --length are not negative.")
+    }
+    guard input != "-", !table.isUsed else {
+      throw ValidationError("--offset and --length need a file: a pipe or a table is read from its start.")
+    }
+  }
+
   func run() async throws {
     let destination = try FileEndpoint.output(output, force: force)
     try await suite.withManager { manager in
@@ -96,12 +114,30 @@ struct Decrypt: AsyncParsableCommand {
         }
         return
       }
+      if offset != nil || length != nil { return try await decryptPart(with: manager, to: destination) }
       let bar = ProgressBar("decrypting", total: fileSize(input))
       defer { bar.finish() }
       try await manager.decryptFile(
         from: .input(input), to: destination, context: context.value(), allowCompromised: allowCompromised,
         progress: bar.add)
     }
+  }
+}
+
+extension Decrypt {
+  private func decryptPart(with manager: DataAtRestManager, to destination: FileEndpoint) async throws {
+    let file = try await manager.openFile(
+      FilePath(input), context: context.value(), allowCompromised: allowCompromised)
+    let start = offset ?? 0
+    guard start <= file.count else {
+      throw KMSError(
+        .invalidInput, "--offset \(start) is behind the end: \(input) holds \(file.count) bytes",
+        advice: "Give an offset of \(file.count) at most.")
+    }
+    let count = min(length ?? .max, file.count - start)
+    let bar = ProgressBar("decrypting", total: count)
+    defer { bar.finish() }
+    try await file.decrypt(from: start, count: count, to: destination, progress: bar.add)
   }
 }
 
