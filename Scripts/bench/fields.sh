@@ -9,7 +9,7 @@ cd "$(dirname "$0")/../.."
 if [ -z "${STRONGROOM_TEST_URI:-}" ]; then exec Scripts/with-softhsm.sh "$0" "$@"; fi
 plaintext=${1:-64} fields=${2:-1000000} deks=${3:-100} rounds=${ROUNDS:-5} seconds=${SECONDS_EACH:-0.3}
 if [ -z "${BIN:-}" ]; then
-  swift build -c release --product FieldCost --quiet
+  swift build -c release --static-swift-stdlib --product FieldCost --quiet
   BIN=$(swift build -c release --show-bin-path)
 fi
 work=$(mktemp -d)

@@ -11,7 +11,7 @@ if [ -z "${STRONGROOM_TEST_URI:-}" ]; then exec Scripts/with-softhsm.sh "$0" "$@
 mib=${1:-1024} rounds=${2:-5}
 what=("${@:3}")
 [ ${#what[@]} -gt 0 ] || what=(strongroom age openssl tink aws)
-[ -n "${SKIP_BUILD:-}" ] || swift build -c release --product strongroom --quiet
+[ -n "${SKIP_BUILD:-}" ] || swift build -c release --static-swift-stdlib --product strongroom --quiet
 PATH=$(swift build -c release --show-bin-path):$PATH
 python=$PWD/.build/bench/bin/python bench=$PWD/Scripts/bench
 cores=$(nproc)

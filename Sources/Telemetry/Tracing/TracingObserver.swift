@@ -5,6 +5,8 @@ internal import Tracing
 /// A span for every provider call, made when the call is in the log: a child of the span of the data operation that
 /// made the call. With no tracer bootstrapped it does nothing.
 public struct TracingObserver: AccessObserver {
+  private let watch = TracerWatch()
+
   /// Spans go to the `InstrumentationSystem`'s tracer.
   public init() {}
 
@@ -12,7 +14,7 @@ public struct TracingObserver: AccessObserver {
   public func took(_ event: AccessEvent, afterNanoseconds waited: UInt64) {
     // Data operations have live spans: see `traced`.
     guard event.phase == .outcome, event.provider != nil, !event.operation.isDataUse else { return }
-    guard !(InstrumentationSystem.tracer is NoOpTracer) else { return }
+    guard watch.mayTrace(at: monotonicNanoseconds()) else { return }
     let span = startSpan(
       "strongroom \(event.operation)", ofKind: .client,
       at: Instant(event.timestamp.advanced(by: .zero - event.duration)))

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Runs every benchmark, some 30 minutes, and writes what they say into docs/performance.md, with the machine and commands:
+#   Scripts/bench/run.sh [SCRIPT ...]       keys fields files startup rewrap log growth, unless some are named
+# Leave the machine alone meanwhile. Peers that are not installed are skipped with a word.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+scripts=("$@")
+[ $# -gt 0 ] || scripts=(keys fields files startup rewrap log growth)
+results=$(mktemp)
+trap 'rm -f "$results"' EXIT
+{
+  echo "Machine: $(nproc) processors, $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1), $(free -h | awk '/Mem/ { print $2 }') of memory;"
+  echo "$(. /etc/os-release && echo "$PRETTY_NAME"), Linux $(uname -r), $(swift --version 2>/dev/null | sed -n 's/.*Swift version \([^ ]*\).*/Swift \1/p' | head -n 1), commit $(git rev-parse --short HEAD), $(date -u +%F)."
+} >"$results"
+for script in "${scripts[@]}"; do
+  echo "== $script" >&2
+  { echo; echo "\`Scripts/bench/$script.sh\`"; echo; echo '```text'; } >>"$results"
+  "Scripts/bench/$script.sh" 2>&1 | tee /dev/stderr >>"$results" || echo "(it failed)" >>"$results"
+  echo '```' >>"$results"
+done
+RESULTS=$results python3 - <<'END'
+import os
+path, begin = "docs/performance.md", "<!-- What follows is written by Scripts/bench/run.sh. -->\n"
+text = open(path).read()
+head = text.split(begin)[0].rstrip("\n")
+with open(path + ".new", "w") as file:
+    file.write(f"{head}\n\n{begin}\n## The last whole run\n\n" + open(os.environ["RESULTS"]).read())
+os.replace(path + ".new", path)
+END
