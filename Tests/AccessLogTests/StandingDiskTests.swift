@@ -43,7 +43,7 @@ import Testing
         mkdir "$2/log" && cp "$disk"/log/* "$2/log"; cat "$2/printed"
         """
       let printed = try await run(script, folder, namespace: true).split(separator: "\n").map(String.init)
-      let refused = try #require(printed.firstIndex(of: "-"), "nobody was refused")
+      let refused = try #require(printed.indices.first { printed[$0] == "-" }, "nobody was refused")
       #expect(printed[refused...].contains { $0 != "-" }, "it did not go on")
       let (records, summary) = try readAll(folder.appending("log"))
       let acknowledged = printed.filter { $0 != "-" }

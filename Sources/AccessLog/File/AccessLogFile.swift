@@ -156,13 +156,16 @@ public final class AccessLogFile: AccessReporter, Sendable {
     guard let (ticket, role) = withQueue({ join(&$0) }) else {
       throw KMSError(.accessLogUnavailable, "the access log is closed", advice: "Open it again.")
     }
+    // The main actor, and any other with an executor of its own, may have this thread only: whoever is to go on there
+    // cannot while the thread stands.
+    let mayStand = Self.isOnNoActor()
     switch role {
-    case .write: return try await desk.write(ticket, for: self)
+    case .write: return try await desk.write(ticket, for: self, onThisThread: mayStand)
     case .wake: writing.async { self.drain() }
     case .wait:
       switch look(ticket) {
       case .done: return try check(ticket)
-      case .write: return try await desk.write(ticket, for: self)
+      case .write: return try await desk.write(ticket, for: self, onThisThread: mayStand)
       case .wake: writing.async { self.drain() }
       case .wait: break
       }
@@ -180,6 +183,8 @@ public final class AccessLogFile: AccessReporter, Sendable {
       }
     }
   }
+
+  private static func isOnNoActor(_ isolation: (any Actor)? = #isolation) -> Bool { isolation == nil }
 
   /// Of one that is done.
   func check(_ ticket: UInt64) throws {

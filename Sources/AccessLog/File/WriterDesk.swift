@@ -11,8 +11,10 @@ actor WriterDesk {
   }
 
   /// By the one caller that the queue lets write.
-  nonisolated func write(_ ticket: UInt64, for log: AccessLogFile) async throws {
-    seat.next = (log, ticket)
+  ///
+  /// - Parameter onThisThread: or on the log's own.
+  nonisolated func write(_ ticket: UInt64, for log: AccessLogFile, onThisThread: Bool) async throws {
+    seat.next = (log, ticket, onThisThread)
     try await finish(ticket, log)
   }
 
@@ -21,7 +23,7 @@ actor WriterDesk {
   private func finish(_ ticket: UInt64, _ log: AccessLogFile) throws { try log.check(ticket) }
 
   private final class Seat: SerialExecutor, InPlaceWork, @unchecked Sendable {  // of one writer at a time
-    var next: (log: AccessLogFile, ticket: UInt64)?
+    var next: (log: AccessLogFile, ticket: UInt64, onThisThread: Bool)?
     private var job: UnownedJob?
     // Disks that stand may hold all of the threads that tasks share but one.
     private static let free = Atomic(Int(linux_usable_processors()) - 1)
@@ -32,13 +34,11 @@ actor WriterDesk {
     }
 
     func work() -> UnownedJob? {
-      guard let (log, ticket) = next.take(), let job = job.take() else { return nil }
+      guard let (log, ticket, onThisThread) = next.take(), let job = job.take() else { return nil }
       let leader = CommitQueue.Leader(ticket: ticket, job: job)
-      if Self.free.subtract(1, ordering: .relaxed).newValue >= 0 {
-        defer { Self.free.add(1, ordering: .relaxed) }
-        return log.writeForAll(leader)
-      }
-      Self.free.add(1, ordering: .relaxed)
+      let isFree = Self.free.subtract(1, ordering: .relaxed).newValue >= 0
+      defer { Self.free.add(1, ordering: .relaxed) }
+      if onThisThread && isFree { return log.writeForAll(leader) }
       log.writeForAllOnOwnThread(leader)
       return nil
     }
