@@ -4,7 +4,7 @@ import Testing
 /// What the command says of itself.
 struct HelpTests {
   static let commands = [
-    "", "init", "doctor", "key", "key create", "key adopt", "key import", "key list", "key show", "key rotate",
+    "", "init", "doctor", "bench", "key", "key create", "key adopt", "key import", "key list", "key show", "key rotate",
     "key activate", "key deactivate",
     "key suspend", "key compromise", "key destroy", "encrypt", "decrypt", "inspect", "rotate", "rewrap", "reencrypt",
     "migrate",

@@ -115,7 +115,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
   ///
   /// A disk that stands is waited for as long as an event is; what is not ended then, the next start ends.
   public func close() async {
-    if await seal() { _ = await upkeep.finish(patience: deadline) }
+    if await isSealed() { _ = await upkeep.finish(patience: deadline) }
     for copy in copies.withLock({ $0 }) { await copy.finish() }
     try? await commit([], .close)  // it can only be late, or closed already
   }
@@ -123,10 +123,10 @@ public final class AccessLogFile: AccessReporter, Sendable {
   /// Ends this process' log by a record and a checkpoint that covers all. Events may follow: they begin another.
   ///
   /// Without a signer nothing is to be done. Where the checkpoint fails, the next start makes it.
-  ///
-  /// - Returns: false when the disk stands.
-  @discardableResult
-  public func seal() async -> Bool {
+  public func seal() async { _ = await isSealed() }
+
+  /// Seals it; false when the disk stands.
+  private func isSealed() async -> Bool {
     guard let signer, let tree, let signing else { return true }
     guard await upkeep.crashedLogsAreClosed(patience: deadline) else { return false }
     sign(tree.hash(isAsked: false))
@@ -156,9 +156,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
     guard let (ticket, role) = withQueue({ join(&$0) }) else {
       throw KMSError(.accessLogUnavailable, "the access log is closed", advice: "Open it again.")
     }
-    // The main actor, and any other with an executor of its own, may have this thread only: whoever is to go on there
-    // cannot while the thread stands.
-    let mayStand = Self.isOnNoActor()
+    let mayStand = InPlace.mayHoldThread(of: #isolation)
     switch role {
     case .write: return try await desk.write(ticket, for: self, onThisThread: mayStand)
     case .wake: writing.async { self.drain() }
@@ -183,8 +181,6 @@ public final class AccessLogFile: AccessReporter, Sendable {
       }
     }
   }
-
-  private static func isOnNoActor(_ isolation: (any Actor)? = #isolation) -> Bool { isolation == nil }
 
   /// Of one that is done.
   func check(_ ticket: UInt64) throws {

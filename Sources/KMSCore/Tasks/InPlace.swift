@@ -8,6 +8,14 @@ package protocol InPlaceWork: AnyObject, Sendable {
 }
 
 package enum InPlace {
+  /// Whether the thread may be held that a caller is on. The main actor, and any other with an executor of its own, may
+  /// have this one only: whoever is to go on there cannot while it stands. Others share the pool's threads.
+  package static func mayHoldThread(of isolation: (any Actor)?) -> Bool {
+    guard let isolation else { return true }
+    // An executor is a pair of words; for the pool's own, the second one, which says how to reach it, is zero.
+    return unsafe unsafeBitCast(isolation.unownedExecutor, to: (UInt, UInt).self).1 == 0  // only compared
+  }
+
   /// Where work that the going-on task asks for next is put, so that the stack does not grow with each.
   private static let next: pthread_key_t = {
     var key = pthread_key_t()

@@ -22,6 +22,7 @@ package final class Lane: SerialExecutor, @unchecked Sendable {  // `state` is l
   private let pace: Pace
   private var call: (() -> Void)?
   private var weight: UInt64 = 1
+  private var mayHoldThread = true
   private var ownThread: LaneThread?
   /// What is to be done when a call ends that nobody waits for any more.
   package var whenLateCallEnds: (@Sendable () -> Void)?
@@ -46,6 +47,7 @@ package final class Lane: SerialExecutor, @unchecked Sendable {  // `state` is l
     let answer = Answer<Result>()
     call = { answer.value = body() }
     self.weight = UInt64(max(1, weight))
+    mayHoldThread = InPlace.mayHoldThread(of: #isolation)
     state.withLock { $0.until = until }
     guard try await Gate(lane: self).pass() else { return nil }
     return answer.value.take()
@@ -79,7 +81,7 @@ package final class Lane: SerialExecutor, @unchecked Sendable {  // `state` is l
     let held = unsafe hold()
     defer { unsafe Self.letGo(held) }  // held above
     state.withLock { $0.waiting = job }
-    if pace.isFast(weight), Seats.take() { return InPlace.run(self) }
+    if mayHoldThread, pace.isFast(weight), Seats.take() { return InPlace.run(self) }
     do throws(KMSError) {
       if ownThread == nil { ownThread = try LaneThread() }
       ownThread?.run(self)

@@ -25,6 +25,20 @@ struct HangingTests {
     await provider.close()
   }
 
+  /// The main actor has one thread: if the call hung there, its task could not go on.
+  @Test(.timeLimit(.minutes(2))) @MainActor
+  func aCallerOnTheMainActorGoesOnToo() async throws {
+    let module = try FaultyModule()
+    let provider = try module.impatient(deadline: .seconds(2))
+    let id = try await untilItWorks { try await provider.makeKey() }
+    _ = try await untilItWorks { try await provider.wrapOnce(id) }
+    try module.control("on C_WrapKey at 1 hang")
+    let error = await failure { _ = try await provider.wrapOnce(id) }
+    #expect(error?.code == .deadlineExceeded, "\(error as Any)")
+    try module.control()
+    await provider.close()
+  }
+
   @Test(.timeLimit(.minutes(2)))
   func aTokenThatHangsAltogetherIsUnhealthyAndHoldsFewThreads() async throws {
     let module = try FaultyModule()
