@@ -25,8 +25,8 @@ import Testing
       #expect(reader.count == FileBody.plaintextOffset(ofSegment: last) + 999)
       #expect(reader.count > size - (size >> 10))
       let offset = FileBody.plaintextOffset(ofSegment: wanted)
-      #expect(try reader.read(at: offset + 10_000, count: 4096) == Array(plaintext[10_000..<14_096]))
-      #expect(try reader.read(at: reader.count - 9, count: 4096) == Array(plaintext[990..<999]))
+      try expectSame(reader.read(at: offset + 10_000, count: 4096), Array(plaintext[10_000..<14_096]))
+      try expectSame(reader.read(at: reader.count - 9, count: 4096), Array(plaintext[990..<999]))
       for count in [1, 4096] {
         #expect(throws: KMSError(.doesNotOpen, "")) { try reader.read(at: offset - 1, count: count) }
         #expect(throws: KMSError(.doesNotOpen, "")) { try reader.read(at: 0, count: count) }
@@ -34,7 +34,7 @@ import Testing
       #expect(throws: KMSError(.doesNotOpen, "")) {
         try reader.read(at: offset + plaintext.count - 4095, count: 4096)
       }
-      #expect(try reader.read(at: offset, count: plaintext.count) == plaintext, "after failures")
+      try expectSame(reader.read(at: offset, count: plaintext.count), plaintext, "after failures")
 
       // Longer by a hole, and cut to a segment that is not the last: seen before anything is read.
       guard ftruncate(file.rawValue, off_t(start + size + 4096)) == 0 else { throw Errno(rawValue: errno) }
@@ -60,11 +60,11 @@ import Testing
       for offset in Set(borders) where offset >= 0 {
         for count in [0, 1, 4096, .max] {
           let expected = plaintext.dropFirst(offset).prefix(count)
-          #expect(try reader.read(at: offset, count: count) == Array(expected), "\(count) at \(offset)")
+          try expectSame(reader.read(at: offset, count: count), Array(expected), "\(count) at \(offset)")
           let written = try stream([]) { _, target in
             try reader.write(from: offset, count: count, to: target, progress: { _ in })
           }
-          #expect(written == Array(expected), "\(count) at \(offset)")
+          expectSame(written, Array(expected), "\(count) at \(offset)")
         }
       }
     }
