@@ -59,6 +59,7 @@ struct RemoteTokenTests {
     probe.standardOutput = output
     try probe.run()
     var said: [String: Double] = [:]
+    var isDown = false
     for line in Lines(of: output.fileHandleForReading) {
       switch line {
       case "idle, calls inline":
@@ -67,7 +68,11 @@ struct RemoteTokenTests {
         try input.fileHandleForWriting.write(contentsOf: Data("go on\n".utf8))
       case "at 3000":
         server.send(SIGKILL)
+        isDown = true
+      // Not before a call has failed: a server that is back at once is one that nobody missed.
+      case "failing" where isDown:
         server = try Server(token, socket: folder.path + "/socket")
+        isDown = false
       case "at 5000":
         server.send(SIGSTOP)
         Thread.sleep(forTimeInterval: deadline + 1)

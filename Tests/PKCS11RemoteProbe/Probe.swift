@@ -56,6 +56,8 @@ private final class Tally: Sendable {
     var right = 0
     var wrong = 0
     var errors: [String: Int] = [:]
+    /// Since the last right answer.
+    var isFailing = false
     var slowest = Duration.zero
     var longestGap = Duration.zero
     var lastRight = ContinuousClock.now
@@ -83,6 +85,7 @@ private final class Tally: Sendable {
       let now = ContinuousClock.now
       state.longestGap = max(state.longestGap, now - state.lastRight)
       state.lastRight = now
+      state.isFailing = false
       state.right += 1
       return state.right
     }
@@ -91,7 +94,16 @@ private final class Tally: Sendable {
     fflush(nil)
   }
 
-  func add(_ error: String) { state.withLock { $0.errors[error, default: 0] += 1 } }
+  func add(_ error: String) {
+    let isFirst = state.withLock { state in
+      state.errors[error, default: 0] += 1
+      defer { state.isFailing = true }
+      return !state.isFailing
+    }
+    guard isFirst else { return }
+    print("failing")
+    fflush(nil)
+  }
 
   var report: String {
     state.withLock { state in
