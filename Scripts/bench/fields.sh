@@ -4,14 +4,10 @@
 # DEKs on SoftHSM:
 #   Scripts/bench/fields.sh [PLAINTEXT] [FIELDS] [DEKS]
 # Medians of five rounds (ROUNDS), the floor taken before and after each measurement.
-set -euo pipefail
-cd "$(dirname "$0")/../.."
-if [ -z "${STRONGROOM_TEST_URI:-}" ]; then exec Scripts/with-softhsm.sh "$0" "$@"; fi
+. "$(dirname "$0")/prepare.sh"
+with_token "$@"
 plaintext=${1:-64} fields=${2:-1000000} deks=${3:-100} rounds=${ROUNDS:-5} seconds=${SECONDS_EACH:-0.3}
-if [ -z "${BIN:-}" ]; then
-  swift build -c release --static-swift-stdlib --product FieldCost --quiet
-  BIN=$(swift build -c release --show-bin-path)
-fi
+build FieldCost
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cc -O2 -pthread -o "$work/floor" Scripts/bench/evpfloor.c -lcrypto

@@ -4,15 +4,14 @@
 #   Scripts/bench/files.sh [MIB] [ROUNDS] [WHAT…]
 # WHAT: strongroom age openssl tink aws; all of them when it is left out. Peers that are not here are skipped.
 # Installed for it, outside git: .build/bench holds a Python environment with tink and aws-encryption-sdk (PIP=no skips
-# it). SKIP_BUILD, and FOLDER (/dev/shm) as in the other scripts.
-set -euo pipefail
-cd "$(dirname "$0")/../.."
-if [ -z "${STRONGROOM_TEST_URI:-}" ]; then exec Scripts/with-softhsm.sh "$0" "$@"; fi
+# it). FOLDER (/dev/shm), and BIN as in the other scripts.
+. "$(dirname "$0")/prepare.sh"
+with_token "$@"
 mib=${1:-1024} rounds=${2:-5}
 what=("${@:3}")
 [ ${#what[@]} -gt 0 ] || what=(strongroom age openssl tink aws)
-[ -n "${SKIP_BUILD:-}" ] || swift build -c release --static-swift-stdlib --product strongroom --quiet
-PATH=$(swift build -c release --show-bin-path):$PATH
+build strongroom
+PATH=$BIN:$PATH
 python=$PWD/.build/bench/bin/python bench=$PWD/Scripts/bench
 cores=$(nproc)
 work=$(mktemp -d -p "${FOLDER:-/dev/shm}")

@@ -2,13 +2,9 @@
 # How time grows with what there is more of, as curves: keys in the token, callers, size of the log, keys in the cache.
 #   Scripts/bench/growth.sh [FOLDER]        the SVG files go there, docs/performance unless given
 # KEYS, LOG_MIB and CACHE say how far, as lists with spaces.
-set -euo pipefail
-cd "$(dirname "$0")/../.."
-if [ -z "${STRONGROOM_TEST_URI:-}" ]; then exec Scripts/with-softhsm.sh "$0" "$@"; fi
-if [ -z "${BIN:-}" ]; then
-  swift build -c release --static-swift-stdlib --product strongroom --quiet
-  BIN=$(swift build -c release --show-bin-path)
-fi
+. "$(dirname "$0")/prepare.sh"
+with_token "$@"
+build strongroom
 export BIN OUT=${1:-docs/performance}
 export KEYS=${KEYS:-1 10 100 1000} CALLERS=${CALLERS:-1 2 4 8 16 32 64} LOG_MIB=${LOG_MIB:-16 64 256 1024} CACHE=${CACHE:-1 100 10000 100000}
 work=$(mktemp -d)

@@ -2,13 +2,9 @@
 # Wrapping and unwrapping through everything (manager, decorator, log `written`, sessions) on SoftHSM, against the C floor
 # of the same run: Scripts/bench/keys.sh [ROUNDS [SECONDS]]. In each round the floor is taken before and after; medians.
 # The 99th percentile is held against that of the token's bare calls, made in the same process.
-set -euo pipefail
-cd "$(dirname "$0")/../.."
-if [ -z "${STRONGROOM_TEST_URI:-}" ]; then exec Scripts/with-softhsm.sh "$0" "$@"; fi
-if [ -z "${BIN:-}" ]; then
-  swift build -c release --static-swift-stdlib --product strongroom --quiet
-  BIN=$(swift build -c release --show-bin-path)
-fi
+. "$(dirname "$0")/prepare.sh"
+with_token "$@"
+build strongroom
 export BIN ROUNDS=${1:-5} SECONDS_EACH=${2:-1}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

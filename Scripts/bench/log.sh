@@ -2,14 +2,9 @@
 # What the access log costs an operation, and how fast it is read:
 #   Scripts/bench/log.sh [EVENTS] [MIB]
 # CPU counts all threads, writing, hashing and signing included; what makes the events is left out.
-set -euo pipefail
-cd "$(dirname "$0")/../.."
+. "$(dirname "$0")/prepare.sh"
 events=${1:-1000000} mib=${2:-1024}
-if [ -z "${BIN:-}" ]; then
-  swift build -c release --static-swift-stdlib --product AccessLogWriter --quiet
-  swift build -c release --static-swift-stdlib --product strongroom --quiet
-  BIN=$(swift build -c release --show-bin-path)
-fi
+build AccessLogWriter strongroom
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

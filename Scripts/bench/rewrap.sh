@@ -3,12 +3,11 @@
 #   Scripts/bench/rewrap.sh [FIELDS] [FILES] [MIB_EACH]
 # Five rounds of the fields (ROUNDS), and one of the files. Needs what Scripts/setup.sh installs, a C compiler, and room
 # in $TMPDIR for the files (1,000 of 10 MiB by default).
-set -euo pipefail
-cd "$(dirname "$0")/../.."
-if [ -z "${STRONGROOM_TEST_URI:-}" ]; then exec Scripts/with-softhsm.sh "$0" "$@"; fi
+. "$(dirname "$0")/prepare.sh"
+with_token "$@"
 fields=${1:-100000} files=${2:-1000} mib=${3:-10} rounds=${ROUNDS:-5}
-[ -n "${SKIP_BUILD:-}" ] || swift build -c release --static-swift-stdlib --product strongroom --quiet
-PATH=$(swift build -c release --show-bin-path):$PATH
+build strongroom
+PATH=$BIN:$PATH
 floor=${FLOOR_SOURCE:-../shared/bench/p11floor.c}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

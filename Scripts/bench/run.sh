@@ -2,8 +2,7 @@
 # Runs every benchmark, some 30 minutes, and writes what they say into docs/performance.md, with the machine and commands:
 #   Scripts/bench/run.sh [SCRIPT ...]       keys fields files startup rewrap log growth, unless some are named
 # Leave the machine alone meanwhile. Peers that are not installed are skipped with a word.
-set -euo pipefail
-cd "$(dirname "$0")/../.."
+. "$(dirname "$0")/prepare.sh"
 scripts=("$@")
 [ $# -gt 0 ] || scripts=(keys fields files startup rewrap log growth)
 results=$(mktemp)

@@ -1,13 +1,9 @@
 #!/usr/bin/env bash
 # How long `strongroom encrypt` of a small file takes with a SoftHSM token, beside pkcs11-tool, which logs in and lists
 # the keys: Scripts/bench/startup.sh [ROUNDS]. One after the other in each round; medians of wall clock.
-set -euo pipefail
-cd "$(dirname "$0")/../.."
-if [ -z "${STRONGROOM_TEST_URI:-}" ]; then exec Scripts/with-softhsm.sh "$0" "$@"; fi
-if [ -z "${BIN:-}" ]; then
-  swift build -c release --static-swift-stdlib --product strongroom --quiet
-  BIN=$(swift build -c release --show-bin-path)
-fi
+. "$(dirname "$0")/prepare.sh"
+with_token "$@"
+build strongroom
 export BIN ROUNDS=${1:-40}
 command -v pkcs11-tool >/dev/null || { echo "$0: pkcs11-tool is not installed (opensc)" >&2; exit 1; }
 work=$(mktemp -d)

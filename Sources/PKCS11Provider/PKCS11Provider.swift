@@ -31,7 +31,7 @@ public final class PKCS11Provider: KMSProvider {
     return try await using(id, for: [.wrap, .recovery], allowing: \.wraps, "wrap") { entry in
       if entry.algorithm == .a256GCM { try self.uses.add(id) }
     } _: { session, entry, abilities throws(CallFailure) in
-      try session.withKEK(entry.handle) { kek throws(CallFailure) in
+      try session.withKEK(entry) { kek throws(CallFailure) in
         try session.wrap(secret, under: entry, at: kek, aad: aad, abilities)
       }
     }
@@ -41,7 +41,7 @@ public final class PKCS11Provider: KMSProvider {
     try await using(id, for: [.wrap], allowing: \.unwraps, "unwrap") { entry in
       try entry.check(wrapped)
     } _: { session, entry, _ throws(CallFailure) in
-      try session.withKEK(entry.handle) { kek throws(CallFailure) in
+      try session.withKEK(entry) { kek throws(CallFailure) in
         try session.unwrap(wrapped, under: entry, at: kek, aad: aad)
       }
     }

@@ -65,7 +65,7 @@ extension PKCS11Provider: DirectEncrypting {
     return try await using(id, for: [.encrypt], allowing: \.wraps, "direct-encrypt") { _ in
       try self.uses.add(id)
     } _: { session, entry, abilities throws(CallFailure) in
-      try session.withKEK(entry.handle) { kek throws(CallFailure) in
+      try session.withKEK(entry) { kek throws(CallFailure) in
         try session.encrypt(plaintext, under: kek, aad: aad, abilities)
       }
     }
@@ -78,7 +78,7 @@ extension PKCS11Provider: DirectEncrypting {
         throw KMSError(.doesNotOpen, "IV or ciphertext is too short", advice: "Take a good copy.")
       }
     } _: { session, entry, _ throws(CallFailure) in
-      try session.withKEK(entry.handle) { kek throws(CallFailure) in
+      try session.withKEK(entry) { kek throws(CallFailure) in
         try session.decrypt(ciphertext.bytes, under: kek, iv: ciphertext.iv, aad: aad)
       }
     }

@@ -1,6 +1,7 @@
 import Foundation
 import KMSCore
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import AccessLog
@@ -42,16 +43,6 @@ import Testing
       #expect(summary.damaged.count == 0)
     }
   }
-
-  static let mayMount = {
-    let probe = Process()
-    probe.executableURL = URL(filePath: "/usr/bin/unshare")
-    probe.arguments = ["-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
-    probe.standardError = FileHandle.nullDevice
-    guard (try? probe.run()) != nil else { return false }
-    probe.waitUntilExit()
-    return probe.terminationStatus == 0
-  }()
 
   @Test(.enabled(if: mayMount, "a small tmpfs needs root"))
   func aFullDiskThatIsFreedGoesOn() async throws {

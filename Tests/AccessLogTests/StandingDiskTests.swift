@@ -1,25 +1,16 @@
 import Foundation
 import KMSCore
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import AccessLog
 
 /// Disks that stand for as long as they are told to: a real file system that is frozen, and one whose server is stopped.
 @Suite struct StandingDiskTests {
-  private static func works(_ script: String) -> Bool {
-    let probe = Process()
-    probe.executableURL = URL(filePath: "/usr/bin/unshare")
-    probe.arguments = ["-m", "/bin/sh", "-c", script]
-    (probe.standardOutput, probe.standardError) = (FileHandle.nullDevice, FileHandle.nullDevice)
-    guard (try? probe.run()) != nil else { return false }
-    probe.waitUntilExit()
-    return probe.terminationStatus == 0
-  }
-
   private static let mount = #"truncate -s 2G "$image" && mkfs.ext4 -q "$image" && mount -o loop "$image" "$disk""#
 
-  static let mayFreeze = works(
+  static let mayFreeze = worksInNamespace(
     """
     image=$(mktemp) disk=$(mktemp -d) && \(mount) && fsfreeze -f "$disk" && fsfreeze -u "$disk" && umount "$disk"
     code=$?; rm "$image"; rmdir "$disk"; exit $code

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 /// Files of several segments, by the command.
@@ -32,16 +33,6 @@ struct FileTests {
     }
     #expect(try workspace.snapshot()["x"] == nil)
   }
-
-  static let mayMount = {
-    let probe = Process()
-    probe.executableURL = URL(filePath: "/usr/bin/unshare")
-    probe.arguments = ["-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
-    probe.standardError = FileHandle.nullDevice
-    guard (try? probe.run()) != nil else { return false }
-    probe.waitUntilExit()
-    return probe.terminationStatus == 0
-  }()
 
   @Test("a full disk says so and leaves nothing", .enabled(if: mayMount, "a small tmpfs needs root"))
   func fullDisk() async throws {

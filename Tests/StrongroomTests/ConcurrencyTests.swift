@@ -1,6 +1,7 @@
 import Envelope
 import Foundation
 import InMemoryProvider
+import KMSTesting
 import Strongroom
 import Synchronization
 import SystemPackage
@@ -41,6 +42,21 @@ struct ConcurrencyTests {
       #expect(report.damaged.count == 0)
       await manager.close()
     }
+  }
+
+  @Test("one list of keys serves all who need it at the same time")
+  func oneList() async throws {
+    let recorder = RecordingReporter()
+    let manager = try DataAtRestManager(
+      providers: [SlowLists(InMemoryProvider(name: "m"))], configuration: DataAtRestConfig(kmsKeyID: "k"),
+      reporter: recorder)
+    try await manager.createKey(try KeyName("k"))
+    let before = recorder.events.count { $0.operation == .listVersions }
+    try await withThrowingTaskGroup { group in
+      for _ in 0..<16 { group.addTask { _ = try await manager.encrypt("a value") } }
+      try await group.waitForAll()
+    }
+    #expect(recorder.events.count { $0.operation == .listVersions } == before + 1)
   }
 
   @Test("another node rotates just before: encrypting and rewrapping take the newer version")
@@ -101,4 +117,36 @@ struct ConcurrencyTests {
       #expect(recorder.events.count == callsBefore + 1)
     }
   }
+}
+
+/// A provider whose lists take a moment, in which others ask for them as well.
+private struct SlowLists: KMSProvider {
+  let base: InMemoryProvider
+  var identity: ProviderIdentity { base.identity }
+
+  init(_ base: InMemoryProvider) { self.base = base }
+
+  func keyVersions(of name: KeyName?) async throws -> [KeyVersion] {
+    try await Task.sleep(for: .milliseconds(100))
+    return try await base.keyVersions(of: name)
+  }
+
+  func createKeyVersion(_ request: NewKeyVersion) async throws -> KeyVersion {
+    try await base.createKeyVersion(request)
+  }
+
+  func setState(_ state: KeyState, of id: KeyVersionID) async throws -> KeyVersion {
+    try await base.setState(state, of: id)
+  }
+
+  func wrap(_ key: borrowing SecretBytes, under id: KeyVersionID, aad: [UInt8]) async throws -> WrappedKey {
+    try await base.wrap(key, under: id, aad: aad)
+  }
+
+  func unwrap(_ wrapped: WrappedKey, under id: KeyVersionID, aad: [UInt8]) async throws -> SecretBytes {
+    try await base.unwrap(wrapped, under: id, aad: aad)
+  }
+
+  func health() async -> ProviderHealth { await base.health() }
+  func close() async { await base.close() }
 }

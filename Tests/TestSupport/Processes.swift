@@ -16,6 +16,20 @@ public func runProcess(
   }
 }
 
+/// Whether a shell script ends well in a mount namespace of its own: what needs root and more is skipped elsewhere.
+public func worksInNamespace(_ script: String) -> Bool {
+  let probe = Process()
+  probe.executableURL = URL(filePath: "/usr/bin/unshare")
+  probe.arguments = ["-m", "/bin/sh", "-c", script]
+  (probe.standardOutput, probe.standardError) = (FileHandle.nullDevice, FileHandle.nullDevice)
+  guard (try? probe.run()) != nil else { return false }
+  probe.waitUntilExit()
+  return probe.terminationStatus == 0
+}
+
+/// Whether a small tmpfs can be mounted.
+public let mayMount = worksInNamespace("mount -t tmpfs tmpfs /mnt")
+
 /// Runs what blocks.
 public func onThread<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
   try await withCheckedThrowingContinuation { continuation in

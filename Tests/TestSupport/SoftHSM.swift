@@ -26,7 +26,7 @@ public enum SoftHSM {
   public static let module = "/usr/lib/softhsm/libsofthsm2.so"
   public static let isInstalled = FileManager.default.fileExists(atPath: module)
 
-  private static let tokens = Mutex<[Token]>(makeTokens(210))
+  private static let tokens = Mutex<[Token]>(makeTokens(240))
 
   /// A token that no other test has.
   public static func makeToken() throws -> Token {
@@ -50,7 +50,8 @@ public enum SoftHSM {
     try? text.write(toFile: configuration, atomically: true, encoding: .utf8)
     unsafe setenv("SOFTHSM2_CONF", configuration, 1)  // before any thread of the module reads it
     return (0..<count).compactMap { i in
-      let token = Token(label: "test-\(i)", pin: "pin-\(1000 + i)")
+      // None begins with another: pkcs11-tool takes the first token whose label begins with the one that it is given.
+      let token = Token(label: "test-\(1000 + i)", pin: "pin-\(1000 + i)")
       let made = try? waitForProcess(
         "/usr/bin/softhsm2-util",
         ["--init-token", "--free", "--label", token.label, "--pin", token.pin, "--so-pin", "so-pin-1234"])

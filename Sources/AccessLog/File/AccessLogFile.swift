@@ -132,7 +132,8 @@ public final class AccessLogFile: AccessReporter, Sendable {
     sign(tree.hash(isAsked: false))
     await signing.finish()
     let mailbox = CommitQueue.Mailbox()
-    guard (try? await commit([], .end(mailbox))) != nil, let ended = mailbox.take() else { return false }
+    guard (try? await commit([], .end(mailbox))) != nil else { return false }
+    guard let ended = mailbox.take() else { return true }  // sealed already
     let note = try? await signer.sign(ended.checkpoint.text)
     return await within(deadline) { [settings] in try? ended.finish(note, durability: settings.durability) }
   }

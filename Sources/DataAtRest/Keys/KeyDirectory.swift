@@ -130,6 +130,8 @@ final class KeyDirectory: Sendable {
 
   // Where lists take long, as there are many keys, they are asked for less often: no more than this part of the time.
   private static let patience = 20
+  // A list that was slow for another reason is soon forgotten all the same.
+  private static let mostAge = Duration.seconds(30)
 
   private func load(_ access: Access) async throws {
     let now = ContinuousClock.now
@@ -160,7 +162,7 @@ final class KeyDirectory: Sendable {
       next.recovery[key] = versions.filter { $0.purpose != .encrypt }.current
     }
     next.loaded = now
-    next.age = max(maxAge, (ContinuousClock.now - now) * Self.patience)
+    next.age = max(maxAge, min(Self.mostAge, (ContinuousClock.now - now) * Self.patience))
     content.withLock { [next] content in
       guard content.number < next.number else { return }
       let (generation, lastNumber) = (content.generation, content.lastNumber)

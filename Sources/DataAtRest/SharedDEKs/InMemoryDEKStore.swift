@@ -11,7 +11,11 @@ public final class InMemoryDEKStore: DEKStore {
   /// Refuses a second one with the same id.
   public func add(_ dek: StoredDEK) async throws {
     try deks.withLock { deks in
-      guard deks[dek.id] == nil else { throw KMSError(.invalidInput, "there is a DEK with this id already") }
+      guard deks[dek.id] == nil else {
+        throw KMSError(
+          .invalidInput, "the store has a DEK with the id \(dek.hexID) already",
+          advice: "Make another: its id is its own.")
+      }
       deks[dek.id] = dek
     }
   }

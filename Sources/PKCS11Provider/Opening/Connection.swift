@@ -18,9 +18,11 @@ final class Connection: Sendable {
   private let generation = Atomic(0)
   private let served = Atomic(false)
 
-  /// Other nodes' new versions and state changes are seen after so long, or this many times what reading all takes.
+  /// Other nodes' new versions and state changes are seen after so long, or, where reading all takes long, after so many
+  /// times that, but never later than the last.
   private static let indexAge = Duration.seconds(5)
   private static let patience = 20
+  private static let mostIndexAge = Duration.seconds(30)
 
   init(
     module: Module, token: Token, pool: SessionPool, pace: Pace, abilities: WrapAbilities, canaries: Canaries,
@@ -43,7 +45,7 @@ final class Connection: Sendable {
   func keys(anew: Bool = false) async throws -> KeyIndex {
     if anew { return try await readAll() }
     if let index = index.withLock({ $0 }),
-      ContinuousClock.now - index.begun < max(Self.indexAge, index.took * Self.patience)
+      ContinuousClock.now - index.begun < max(Self.indexAge, min(Self.mostIndexAge, index.took * Self.patience))
     {
       return index
     }

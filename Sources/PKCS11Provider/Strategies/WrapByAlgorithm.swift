@@ -33,6 +33,14 @@ extension Session {
     }
   }
 
+  /// Runs `body` with the handle of the KEK, or of a copy where that is worth it: of an RSA pair only the public key is
+  /// used in heavy use, which is in this process.
+  func withKEK<R: ~Copyable>(
+    _ entry: KeyIndex.Entry, _ body: (UInt) throws(CallFailure) -> R
+  ) throws(CallFailure) -> R {
+    try entry.publicKey == nil ? withKEK(entry.handle, body) : body(entry.handle)
+  }
+
   func unwrap(
     _ wrapped: WrappedKey, under entry: KeyIndex.Entry, at kek: UInt? = nil, aad: [UInt8]
   ) throws(CallFailure) -> SecretBytes {

@@ -32,6 +32,8 @@ struct BenchRoom {
     } catch { outcome = .failure(error) }
     defer { removeFolder() }
     do { try await destroyKeys() } catch {
+      Terminal.note(
+        "The key \(Self.key) was not destroyed. Run 'strongroom bench' again, or see 'strongroom key destroy --help'.")
       await keeper.close()
       try outcome.get()  // the first failure is the one to tell
       throw error
@@ -45,6 +47,7 @@ struct BenchRoom {
     var log = configuration.accessLog
     log.directory = folder
     log.copies = []
+    log.rotateAt = .max  // nothing is packed, which could go on while the folder is removed
     let data = try DataAtRestConfig(kmsKeyID: Self.key.description, cache: cache)
     return try DataAtRestManager.open(
       configuration.with(accessLog: log, dataAtRest: data), attended: true, providers: providers)

@@ -35,6 +35,32 @@ struct LostTokenTests {
     await provider.close()
   }
 
+  /// SoftHSM tells one of two that destroy an object at once that it failed. That is so while the object is there.
+  @Test func whatAnotherDestroysAtTheSameTimeIsGone() async throws {
+    let module = try FaultyModule()
+    let (provider, other) = (try module.impatient(), try module.token.provider())
+    var outcome: KMSError?
+    for _ in 0..<5 {
+      try module.control()
+      let id = try await provider.makeKey()
+      _ = try await provider.setState(.deactivated, of: id)
+      try module.control("on C_DestroyObject fail CKR_FUNCTION_FAILED")
+      let refused = await failure { _ = try await provider.setState(.destroyed, of: id) }
+      #expect(refused?.cause?.contains("CKR_FUNCTION_FAILED") == true, "\(refused as Any)")
+      #expect(try await other.keyVersions(of: nil).first { $0.id == id }?.state == .deactivated)
+      // The other one comes in this time, or, on a busy machine, before it: then there is no such key.
+      try module.control("on C_DestroyObject at 1 delay 2000", "on C_DestroyObject at 1 fail CKR_FUNCTION_FAILED")
+      async let destroyed = failure { _ = try await provider.setState(.destroyed, of: id) }
+      try await Task.sleep(for: .milliseconds(500))
+      _ = try await other.setState(.destroyed, of: id)
+      outcome = await destroyed
+      if outcome?.code != .keyNotFound { break }
+    }
+    #expect(outcome == nil, "\(outcome as Any)")
+    await provider.close()
+    await other.close()
+  }
+
   /// It may have been made all the same.
   @Test func makingAKeyIsNotTriedTwice() async throws {
     let module = try FaultyModule()

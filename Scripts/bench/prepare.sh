@@ -1,0 +1,15 @@
+# Sourced by the scripts beside it. The project's root becomes the working folder.
+set -euo pipefail
+script=$(realpath "$0")
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+# Starts the script again with a throw-away SoftHSM token, unless it has one: with_token "$@"
+with_token() { [ -n "${STRONGROOM_TEST_URI:-}" ] || exec Scripts/with-softhsm.sh "$script" "$@"; }
+
+# Builds products, unless BIN says where they are: build PRODUCT...
+build() {
+  [ -z "${BIN:-}" ] || return 0
+  local product
+  for product in "$@"; do swift build -c release --static-swift-stdlib --product "$product" --quiet; done
+  BIN=$(swift build -c release --show-bin-path)
+}
