@@ -9,7 +9,9 @@ struct InPlaceTests {
 
   private actor WithAnExecutor {
     private nonisolated let executor = Executor()
-    nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
+    nonisolated var unownedExecutor: UnownedSerialExecutor {
+      unsafe executor.asUnownedSerialExecutor()  // it lives as long as the actor
+    }
     nonisolated func mayBeHeld() -> Bool { InPlace.mayHoldThread(of: self) }
   }
 
