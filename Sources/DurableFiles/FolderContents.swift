@@ -2,7 +2,7 @@ internal import Glibc
 package import SystemPackage
 
 /// What a folder holds: names in byte order, without `.` and `..`.
-package func folderContents(_ path: FilePath) throws -> [FilePath.Component] {
+package func folderContents(_ path: FilePath) throws -> [String] {
   guard let folder = unsafe opendir(path.string) else {  // closed below
     throw FileFailure.error("list", path, Errno(rawValue: errno))
   }
@@ -20,7 +20,7 @@ package func folderContents(_ path: FilePath) throws -> [FilePath.Component] {
     }
     if name != ".", name != ".." { names.append(name) }
   }
-  return names.sorted().compactMap { FilePath.Component($0) }
+  return names.sorted()
 }
 
 /// How many things that are no folders `path` holds, at any depth; 1 when it is none itself. What cannot be read

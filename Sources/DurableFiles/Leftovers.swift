@@ -3,8 +3,8 @@ package import SystemPackage
 
 extension AtomicFile {
   /// Whether a file of this name is what an ``AtomicFile`` is written to, or what a killed process left of one.
-  package static func isTemporary(_ name: FilePath.Component) -> Bool {
-    name.string.hasPrefix(".") && name.string.hasSuffix(suffix)
+  package static func isTemporary(_ name: String) -> Bool {
+    name.hasPrefix(".") && name.hasSuffix(suffix)
   }
 
   /// Removes what killed processes left in a folder. What a living one writes to is locked, and stays.

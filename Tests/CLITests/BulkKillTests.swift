@@ -121,7 +121,7 @@ struct BulkKillTests {
       let killed = try await workspace.run(
         """
         strongroom rewrap \(place.arguments) & job=$!
-        until [ $(zcat -f log/* | wc -c) -ge \(size) ]; do kill -0 $job || break; sleep 0.01; done
+        until [ $(zcat -f log/* | wc -c) -ge \(size) ]; do kill -0 $job || break; sleep 0.03; done
         sleep 0.0\(Int.random(in: 10...50)); kill -KILL $job; wait $job; echo $?
         """)
       let comment = "killed after \(share) of the rest"

@@ -35,7 +35,7 @@ struct OpeningTests {
 
   @Test func aMissingTokenIsToldWithThoseThatAreThere() async throws {
     let token = try SoftHSM.makeToken()
-    let provider = try token.provider(uri: "pkcs11:token=nowhere?module-path=\(SoftHSM.module)")
+    let provider = try token.provider(uri: "pkcs11:token=nowhere?module-path=\(token.module)")
     do {
       _ = try await provider.keyVersions(of: nil)
       Issue.record("a token was found")

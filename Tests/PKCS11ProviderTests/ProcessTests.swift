@@ -46,7 +46,7 @@ struct ProcessTests {
     let changed = try await runProcess(
       "/usr/bin/pkcs11-tool",
       [
-        "--module", SoftHSM.module, "--token-label", token.label, "--login", "--pin", token.pin, "--change-pin",
+        "--module", token.module, "--token-label", token.label, "--login", "--pin", token.pin, "--change-pin",
         "--new-pin", pin,
       ])
     try #require(changed.status == 0, "\(changed.error)")

@@ -19,7 +19,7 @@ struct RecoveryKeyTests {
     try await runProcess(
       "/usr/bin/pkcs11-tool",
       [
-        "--module", SoftHSM.module, "--token-label", token.label, "--login", "--pin", token.pin, "--list-objects",
+        "--module", token.module, "--token-label", token.label, "--login", "--pin", token.pin, "--list-objects",
       ]
     ).output
   }

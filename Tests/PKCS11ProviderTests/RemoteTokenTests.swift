@@ -99,7 +99,7 @@ private final class Server {
     let output = Pipe()
     process.executableURL = URL(fileURLWithPath: Self.program)
     process.arguments = [
-      "server", "--foreground", "--provider", SoftHSM.module, "--name", socket, "pkcs11:token=\(token.label)",
+      "server", "--foreground", "--provider", token.module, "--name", socket, "pkcs11:token=\(token.label)",
     ]
     process.standardOutput = output
     try process.run()

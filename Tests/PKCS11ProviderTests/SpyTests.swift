@@ -29,7 +29,7 @@ struct SpyTests {
     let uri = "pkcs11:token=\(token.label)?module-path=\(try #require(spy))"
     let result = try await runProcess(
       builtProducts + "/PKCS11SpyProbe", [uri, token.pin],
-      environment: ["PKCS11SPY": SoftHSM.module, "PKCS11SPY_OUTPUT": log])
+      environment: ["PKCS11SPY": token.module, "PKCS11SPY_OUTPUT": log])
     try #require(result.output == "done\n", "\(result.error)")
     var calls: [Call] = []
     for line in try String(contentsOfFile: log, encoding: .utf8).split(separator: "\n") {

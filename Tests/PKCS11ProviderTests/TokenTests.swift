@@ -14,7 +14,7 @@ struct TokenTests {
   private func tool(_ token: SoftHSM.Token, _ arguments: [String]) async throws -> ProcessResult {
     try await runProcess(
       "/usr/bin/pkcs11-tool",
-      ["--module", SoftHSM.module, "--token-label", token.label, "--login", "--pin", token.pin] + arguments)
+      ["--module", token.module, "--token-label", token.label, "--login", "--pin", token.pin] + arguments)
   }
 
   @Test func aKEKWrapsAndUnwrapsOnlyAndStaysInTheToken() async throws {

@@ -13,14 +13,14 @@ public final class FaultyModule: Sendable {
 
   /// - Parameters:
   ///   - faults: lines of the control file.
-  ///   - module: the real module's path, of which a copy is made: a copy is an HSM of its own within one process.
+  ///   - module: the real module's path, without it SoftHSM's, of which a copy is made: a copy is an HSM of its own within one process.
   ///   - token: one that exists; without, a new one.
-  public init(_ faults: String..., module: String = SoftHSM.module, token: SoftHSM.Token? = nil) throws {
+  public init(_ faults: String..., module: String? = nil, token: SoftHSM.Token? = nil) throws {
     self.token = try token ?? SoftHSM.makeToken()
     path = folder.path + "/faulty.so"
     try FileManager.default.copyItem(atPath: Self.library.get(), toPath: path)
     try FileManager.default.copyItem(
-      atPath: URL(fileURLWithPath: module).resolvingSymlinksInPath().path, toPath: folder.path + "/real.so")
+      atPath: URL(fileURLWithPath: module ?? self.token.module).resolvingSymlinksInPath().path, toPath: folder.path + "/real.so")
     try control(faults)
   }
 

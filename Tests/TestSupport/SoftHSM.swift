@@ -3,14 +3,16 @@ public import KMSCore
 public import PKCS11Provider
 import Synchronization
 
-/// Private SoftHSM tokens for tests. SOFTHSM2_CONF counts for the whole process, and tokens are seen from
-/// C_Initialize on: so all are made before the module is first used, and each is given out once.
+/// SoftHSM tokens for tests, each with a folder and a copy of the library of its own: to one process a copy is an HSM of
+/// its own. In one folder a login would disturb whoever starts at that moment, as it overwrites its token's file.
 public enum SoftHSM {
   public struct Token: Sendable {
     public let label: String
     public let pin: String
+    /// The copy of the library that sees this token, in this process and in those that it starts.
+    public let module: String
 
-    public var uri: String { "pkcs11:token=\(label)?module-path=\(SoftHSM.module)" }
+    public var uri: String { "pkcs11:token=\(label)?module-path=\(module)" }
 
     /// A provider on this token.
     public func provider(
@@ -23,41 +25,61 @@ public enum SoftHSM {
     }
   }
 
+  /// The library as it is installed.
   public static let module = "/usr/lib/softhsm/libsofthsm2.so"
   public static let isInstalled = FileManager.default.fileExists(atPath: module)
 
-  private static let tokens = Mutex<[Token]>(makeTokens(240))
-
   /// A token that no other test has.
   public static func makeToken() throws -> Token {
-    try tokens.withLock { tokens in
-      guard let token = tokens.popLast() else {
-        throw KMSError(.providerUnavailable, "all test tokens are used; make more in Tests/TestSupport")
+    guard let name = names.withLock({ $0.popLast() }) else {
+      throw KMSError(.providerUnavailable, "all test tokens are used; make more in Tests/TestSupport")
+    }
+    let place = "\(folder.path)/\(name)"
+    try FileManager.default.createDirectory(atPath: place + "/tokens", withIntermediateDirectories: true)
+    try "directories.tokendir = \(place)/tokens\nobjectstore.backend = file\nlog.level = ERROR\n"
+      .write(toFile: configuration(of: name), atomically: true, encoding: .utf8)
+    let token = Token(label: "test-\(name)", pin: "pin-\(name)", module: place + "/libsofthsm2.so")
+    var copy = library
+    if let place = copy.range(of: Data("SOFTHSM2_CONF".utf8)) { copy.replaceSubrange(place, with: variable(of: name).utf8) }
+    try copy.write(to: URL(filePath: token.module))
+    let made = try waitForProcess(
+      "/usr/bin/softhsm2-util",
+      ["--init-token", "--free", "--label", token.label, "--pin", token.pin, "--so-pin", "so-pin-1234"],
+      environment: ["SOFTHSM2_CONF": configuration(of: name)])
+    guard made.status == 0 else { throw KMSError(.providerUnavailable, "no test token: \(made.error)") }
+    return token
+  }
+
+  private static let library = (try? Data(contentsOf: URL(filePath: module))) ?? Data()
+
+  /// Gone when the process ends.
+  private static let folder = TemporaryFolder()
+
+  private static func configuration(of name: String) -> String { "\(folder.path)/\(name)/softhsm2.conf" }
+
+  /// As long as SOFTHSM2_CONF, whose place in the copy it takes.
+  private static func variable(of name: String) -> String { "SOFTHSM2_\(name)" }
+
+  /// Four characters each. The variables are there before any is used, and by one pointer: setenv would move them
+  /// under threads that read them.
+  private static let names = Mutex<[String]>(
+    {
+      let names = (1000..<1400).map { String($0) }
+      let variables = unsafe names.map { unsafe strdup("\(variable(of: $0))=\(configuration(of: $0))") }  // kept
+      var all: [UnsafeMutablePointer<CChar>?] = unsafe variables
+      var next = unsafe environ
+      while let variable = unsafe next.pointee {  // a list that ends with nil
+        unsafe all.append(variable)
+        unsafe next += 1
       }
-      return token
-    }
-  }
-
-  /// Where SOFTHSM2_CONF and the tokens are; gone when the process ends.
-  public static let folder = TemporaryFolder()
-
-  private static func makeTokens(_ count: Int) -> [Token] {
-    guard isInstalled else { return [] }
-    let tokens = folder.path + "/tokens"
-    try? FileManager.default.createDirectory(atPath: tokens, withIntermediateDirectories: true)
-    let configuration = folder.path + "/softhsm2.conf"
-    let text = "directories.tokendir = \(tokens)\nobjectstore.backend = file\nlog.level = ERROR\n"
-    try? text.write(toFile: configuration, atomically: true, encoding: .utf8)
-    unsafe setenv("SOFTHSM2_CONF", configuration, 1)  // before any thread of the module reads it
-    return (0..<count).compactMap { i in
-      // None begins with another: pkcs11-tool takes the first token whose label begins with the one that it is given.
-      let token = Token(label: "test-\(1000 + i)", pin: "pin-\(1000 + i)")
-      let made = try? waitForProcess(
-        "/usr/bin/softhsm2-util",
-        ["--init-token", "--free", "--label", token.label, "--pin", token.pin, "--so-pin", "so-pin-1234"])
-      return made?.status == 0 ? token : nil
-    }
-  }
+      let list = unsafe UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>.allocate(capacity: all.count + 1)
+      unsafe list.initialize(repeating: nil, count: all.count + 1)
+      for i in unsafe all.indices { unsafe list[i] = all[i] }
+      // Swift has `environ` to be read only. The list is never freed.
+      let place = unsafe dlsym(nil, "environ")
+      unsafe place?.assumingMemoryBound(to: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?.self).pointee = list
+      return names
+    }())
 }
 
 /// A secret's source for tests.

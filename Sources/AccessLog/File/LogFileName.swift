@@ -12,6 +12,9 @@ struct LogFileName: Sendable, Hashable, CustomStringConvertible {
   let original: String
   var description: String { isCompressed ? original + ".gz" : original }
 
+  // After `access-` and a time of 26 characters.
+  private static let timeEnd = 33
+
   init(started: Timestamp, process: Int32) {
     self.started = started
     let time = started.description.filter { $0 != "-" && $0 != ":" }
@@ -22,26 +25,24 @@ struct LogFileName: Sendable, Hashable, CustomStringConvertible {
 
   /// Nil for the name of any other file.
   init?(_ name: String) {
-    isCompressed = name.hasSuffix(".gz")
-    let name = isCompressed ? String(name.dropLast(3)) : name
-    guard name.hasPrefix("access-"), name.hasSuffix(".jsonl") else { return nil }
-    let parts = name.dropFirst(7).dropLast(6).split(separator: "-", omittingEmptySubsequences: false)
-    let time = Array(parts[0])
-    guard parts.count == 2, let process = Int32(parts[1]), time.count == 26, time.allSatisfy(\.isASCII) else {
-      return nil
-    }
-    let date = String(time[0..<4]) + "-" + String(time[4..<6]) + "-" + String(time[6..<8])
-    let clock = String(time[8..<11]) + ":" + String(time[11..<13]) + ":" + String(time[13...])
-    guard let started = Timestamp(rfc3339: date + clock) else { return nil }
+    let bytes = Array(name.utf8)
+    isCompressed = bytes.suffix(3).elementsEqual(".gz".utf8)
+    let plain = bytes.dropLast(isCompressed ? 3 : 0)
+    guard plain.count > Self.timeEnd + 7, plain.prefix(7).elementsEqual("access-".utf8),
+      plain.suffix(6).elementsEqual(".jsonl".utf8), plain[Self.timeEnd] == UInt8(ascii: "-"),
+      let process = Int32(String(decoding: plain[(Self.timeEnd + 1)...].dropLast(6), as: UTF8.self))
+    else { return nil }
+    var time = Array(bytes[7..<Self.timeEnd])
+    for (place, mark) in [(4, "-"), (7, "-"), (13, ":"), (16, ":")] { time.insert(contentsOf: mark.utf8, at: place) }
+    guard let started = Timestamp(rfc3339: String(decoding: time, as: UTF8.self)) else { return nil }
     self.started = started
     self.process = process
-    original = name
+    original = String(decoding: plain, as: UTF8.self)
   }
 
   /// All of a folder, the earliest first. While a file is being compressed it is there once.
   static func all(in directory: FilePath) throws -> [LogFileName] {
-    let files = try folderContents(directory).compactMap { LogFileName($0.string) }
-      .sorted { ($0.started, $0.description) < ($1.started, $1.description) }
+    let files = try folderContents(directory).compactMap { LogFileName($0) }
     let plain = Set(files.lazy.filter { !$0.isCompressed }.map(\.original))
     return files.filter { !$0.isCompressed || !plain.contains($0.original) }
   }

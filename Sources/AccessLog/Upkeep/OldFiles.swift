@@ -33,6 +33,7 @@ struct OldFiles: Sendable {
     let now = Timestamp.now()
     var held: Set<String> = []
     for name in (try? LogFileName.all(in: directory)) ?? [] {
+      guard name.started.advanced(by: settings.keep) < now else { break }  // the rest are younger still
       progress.step()
       let path = directory.appending(name.description)
       guard let status = try? FileStatus(path),

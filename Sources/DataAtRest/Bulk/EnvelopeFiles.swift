@@ -153,7 +153,7 @@ private struct Reader: Sendable {
     }
   }
 
-  private mutating func enqueue(_ name: FilePath.Component, in folder: FilePath) {
+  private mutating func enqueue(_ name: String, in folder: FilePath) {
     let path = folder.appending(name)
     if HeaderJournal.isJournal(name) {
       looked += 1  // finished with its file

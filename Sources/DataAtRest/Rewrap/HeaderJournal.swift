@@ -19,8 +19,8 @@ package struct HeaderJournal {
 
   private static let suffix = ".rewrap-journal"
 
-  static func isJournal(_ name: FilePath.Component) -> Bool {
-    name.string.hasPrefix(".") && name.string.hasSuffix(suffix)
+  static func isJournal(_ name: String) -> Bool {
+    name.hasPrefix(".") && name.hasSuffix(suffix)
   }
 
   var exists: Bool { (try? FileStatus(path, followingLinks: false)) != nil }

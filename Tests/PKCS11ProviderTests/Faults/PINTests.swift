@@ -70,7 +70,7 @@ struct PINTests {
     let changed = try await runProcess(
       "/usr/bin/pkcs11-tool",
       [
-        "--module", SoftHSM.module, "--token-label", module.token.label, "--login", "--pin", module.token.pin,
+        "--module", module.token.module, "--token-label", module.token.label, "--login", "--pin", module.token.pin,
         "--change-pin", "--new-pin", "another-pin",
       ])
     try #require(changed.status == 0, "\(changed.error)")
