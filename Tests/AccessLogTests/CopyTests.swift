@@ -92,7 +92,7 @@ import Testing
 
   @Test func aSlowOneHoldsNobody() async throws {
     try await withFolder { folder in
-      let log = try AccessLogFile(settings(folder, [.command("exec sleep 60")]))  // reads nothing
+      let log = try AccessLogFile(settings(folder, [.command("exec sleep 60 >&- 2>&-")]))  // reads nothing
       let long = Access(contextNames: (0..<20).map { "\($0)" + String(repeating: "x", count: 400) })
       let clock = ContinuousClock()
       let start = clock.now
