@@ -1,4 +1,5 @@
 internal import COpenSSL
+internal import KMSCore
 
 /// Random bytes for IVs and salts from libcrypto's generator, drawn in blocks: a call for 12 bytes costs more
 /// than the GCM that they are for. Each byte is given out once, and never in two processes.

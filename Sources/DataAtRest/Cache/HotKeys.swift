@@ -1,4 +1,5 @@
 internal import CryptoPrimitives
+internal import KMSCore
 internal import Synchronization
 
 /// Keys that a processor used last, each with a cipher context of its own, in front of a ``KeyCache``: they are found

@@ -6,10 +6,10 @@ import Synchronization
 /// A page is 4 KiB and an unprivileged process may lock 8 MiB, so small secrets share pages: keys come and
 /// go at the rate of the token, without a system call each.
 enum SecretMemory {
-  /// 64 bytes hold a key or a PIN; anything larger gets pages of its own.
-  static let slotSize = 64
+  /// A key or a PIN; a buffer that a token fills with one; anything larger gets pages of its own.
+  static let slotSizes = [64, 256]
   private static let pageSize = 4096
-  private static let free = Mutex<FreeList>(FreeList())
+  private static let free = slotSizes.map { FreeList(size: $0) }
 
   @unsafe  // for one owner, who gives it back once
   struct Slot {
@@ -22,35 +22,43 @@ enum SecretMemory {
     }
   }
 
-  private struct FreeList {
-    var addresses: [UInt] = []
+  private final class FreeList: Sendable {
+    let size: Int
+    private let addresses = Mutex<[UInt]>([])
+
+    init(size: Int) { self.size = size }
+
+    func take() -> UInt {
+      addresses.withLock { addresses in
+        if addresses.isEmpty {
+          let page = unsafe UInt(bitPattern: map(pageSize))  // a number, to count slots from
+          addresses = stride(from: 0, to: pageSize, by: size).map { page + UInt($0) }
+        }
+        return addresses.removeLast()
+      }
+    }
+
+    func giveBack(_ address: UInt) { addresses.withLock { $0.append(address) } }
   }
 
   static func take(_ count: Int) -> Slot {
-    guard count <= slotSize else {
+    guard let list = free.first(where: { count <= $0.size }) else {
       let size = (count + pageSize - 1) / pageSize * pageSize
       return unsafe Slot(address: map(size), size: size)  // mapped for it
     }
-    let address = free.withLock { list in
-      if list.addresses.isEmpty {
-        let page = unsafe UInt(bitPattern: map(pageSize))  // a number, to count slots from
-        list.addresses = stride(from: 0, to: pageSize, by: slotSize).map { page + UInt($0) }
-      }
-      return list.addresses.removeLast()
-    }
     return unsafe Slot(  // from a page that stays mapped
-      address: UnsafeMutableRawPointer(bitPattern: address)!, size: slotSize)
+      address: UnsafeMutableRawPointer(bitPattern: list.take())!, size: list.size)
   }
 
   /// Wipes the whole capacity, not only what was used.
   static func giveBack(_ slot: Slot) {
     unsafe explicit_bzero(slot.address, slot.size)  // within the slot
-    guard unsafe slot.size == slotSize else {  // only compared
-      unsafe munmap(slot.address, slot.size)  // as it was mapped
+    let (address, size) = unsafe (UInt(bitPattern: slot.address), slot.size)  // kept as a number until it is taken again
+    guard let list = free.first(where: { $0.size == size }) else {
+      unsafe munmap(slot.address, size)  // as it was mapped
       return
     }
-    let address = unsafe UInt(bitPattern: slot.address)  // kept as a number until it is taken again
-    free.withLock { $0.addresses.append(address) }
+    list.giveBack(address)
   }
 
   private static func map(_ size: Int) -> UnsafeMutableRawPointer {

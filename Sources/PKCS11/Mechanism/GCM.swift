@@ -1,4 +1,5 @@
 internal import CP11Kit
+internal import Glibc
 package import KMSCore
 
 /// Whose IV AES-GCM uses, and where it comes out. A lost IV is lost data, so it is found out by trying.
@@ -29,12 +30,20 @@ extension Session {
     return bytes
   }
 
+  // From the kernel: asking the token would be one call more, to a network HSM one more way there and back.
+  private static func freshIV() -> [UInt8] {
+    unsafe [UInt8](unsafeUninitializedCapacity: 12) { buffer, count in  // filled as a whole
+      guard unsafe getentropy(buffer.baseAddress!, 12) == 0 else { fatalError("the kernel gives no randomness") }
+      count = 12
+    }
+  }
+
   /// - Returns: the IV, and ciphertext and tag.
   package func encrypt(
     _ plaintext: Span<UInt8>, under key: UInt, aad: [UInt8], _ behaviour: GCMIVBehaviour
   ) throws(CallFailure) -> (iv: [UInt8], bytes: [UInt8]) {
     let zeros = [UInt8](repeating: 0, count: 12)
-    var iv = behaviour == .given ? try random(12) : zeros
+    var iv = behaviour == .given ? Self.freshIV() : zeros
     var output = try encrypt(plaintext, under: key, iv: &iv, aad: aad)
     guard output.count == plaintext.count + 16 + behaviour.extra else {
       throw CallFailure("C_Encrypt", problem: "the token treats the IV of AES-GCM in another way than it did")

@@ -9,7 +9,7 @@ internal import Synchronization
 package final class Module: @unchecked Sendable {  // the function list is constant; Cryptoki does its own locking
   let functions: UnsafeMutablePointer<CK_FUNCTION_LIST>
   package let path: String
-  private let process = getpid()
+  private let process = ForkMark.current
   /// How many sessions are open or being opened; far below zero once it is ended. A module is never ended under them:
   /// SoftHSM crashes, and a call that comes late would take p11-kit's freed function list.
   private let sessions = Atomic(0)
@@ -133,7 +133,7 @@ package final class Module: @unchecked Sendable {  // the function list is const
   func endSession() { sessions.subtract(1, ordering: .sequentiallyConsistent) }
 
   /// False in a forked child, which must not end what is the parent's.
-  package var isThisProcess: Bool { getpid() == process }
+  package var isThisProcess: Bool { ForkMark.current == process }
 
   /// - Throws: in a forked child: sessions and logins are the parent's.
   package func checkProcess() throws {
