@@ -192,11 +192,9 @@ package final class CipherContext: @unchecked Sendable {  // handed from caller 
 extension [UInt8] {
   /// An array that `fill` writes in place, at most `capacity` bytes.
   package init(capacity: Int, _ fill: (inout OutputSpan<UInt8>) throws -> Void) throws {
-    try unsafe self.init(unsafeUninitializedCapacity: capacity) { buffer, count in  // `count` is what was written
-      var output = unsafe OutputSpan<UInt8>(buffer: buffer, initializedCount: 0)  // for the call
-      try fill(&output)
-      count = unsafe output.finalize(for: buffer)  // of this buffer
-    }
+    self = []
+    // Room that is asked for at first (`unsafeUninitializedCapacity`) takes longer: its type is looked up each time.
+    try append(addingCapacity: capacity) { output throws(any Error) in try fill(&output) }
   }
 }
 

@@ -27,4 +27,28 @@ import Testing
     let same = first.equals(SecretBytes.random(count: 32))
     #expect(!same)
   }
+
+  /// Around the sizes that memory comes in.
+  @Test func noTwoShareAByteAndWhatIsTakenAgainWasWiped() {
+    for count in [1, 64, 65, 112, 256, 257, 4096, 4097] {
+      for round in 0..<3 {
+        let a = SecretBytes(capacity: count) { fill(&$0, with: 0xA5) }
+        let b = SecretBytes.random(count: count)
+        let c = SecretBytes(capacity: count) { fill(&$0, with: 0x5A) }
+        let (first, last) = (a.unprotectedCopy(), c.unprotectedCopy())
+        #expect(first == [UInt8](repeating: 0xA5, count: count) && last == [UInt8](repeating: 0x5A, count: count))
+        #expect(b.unprotectedCopy().count == count)
+        // What is not written over is what the memory held.
+        let next = SecretBytes(capacity: count) { output in
+          unsafe output.withUnsafeMutableBufferPointer { _, written in written = count }  // mapped as a whole
+        }
+        let held = next.unprotectedCopy()
+        #expect(held.allSatisfy { $0 == 0 }, "\(count) bytes, round \(round)")
+      }
+    }
+  }
+
+  private func fill(_ output: inout OutputSpan<UInt8>, with byte: UInt8) {
+    while !output.isFull { output.append(byte) }
+  }
 }

@@ -40,7 +40,9 @@ public enum SoftHSM {
       .write(toFile: configuration(of: name), atomically: true, encoding: .utf8)
     let token = Token(label: "test-\(name)", pin: "pin-\(name)", module: place + "/libsofthsm2.so")
     var copy = library
-    if let place = copy.range(of: Data("SOFTHSM2_CONF".utf8)) { copy.replaceSubrange(place, with: variable(of: name).utf8) }
+    if let place = copy.range(of: Data("SOFTHSM2_CONF".utf8)) {
+      copy.replaceSubrange(place, with: variable(of: name).utf8)
+    }
     try copy.write(to: URL(filePath: token.module))
     let made = try waitForProcess(
       "/usr/bin/softhsm2-util",

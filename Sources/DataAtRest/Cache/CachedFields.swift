@@ -103,7 +103,9 @@ extension DataAtRestManager {
     in cache: KeyCache<ID, OpeningKey>, _ id: ID, hot: (hash: UInt64, tag: DataKeys.Frame), _ allowCompromised: Bool,
     _ event: inout AccessEvent
   ) -> OpeningKey? {
-    guard let kept = cache.find(id, hot: hot), mayOpen(kept, allowCompromised: allowCompromised, configuration) else {
+    guard let kept = cache.find(id, hot: hot),
+      mayOpen(kept, allowCompromised: allowCompromised, configuration.minUnwrapVersion)
+    else {
       return nil
     }
     event.note(kept.version)
@@ -112,9 +114,8 @@ extension DataAtRestManager {
   }
 
   /// Whether the version that unwrapped it may be used, now as then.
-  func mayOpen(_ key: OpeningKey, allowCompromised: Bool, _ config: DataAtRestConfig) -> Bool {
-    (key.version.state != .compromised || allowCompromised)
-      && config.minUnwrapVersion.map { !$0.forbids(key.version.id) } ?? true
+  func mayOpen(_ key: OpeningKey, allowCompromised: Bool, _ least: OldestVersion?) -> Bool {
+    (key.version.state != .compromised || allowCompromised) && least.map { !$0.forbids(key.version.id) } ?? true
   }
 }
 

@@ -8,13 +8,24 @@ internal import Synchronization
 /// A key is used from here some times and then asked for in the cache again, so that it stays among those that were
 /// used lately. What the cache forgot is never given out.
 final class HotKeys<Key: HotKey>: Sendable {
-  private struct Entry {
+  // A class, as one reference is counted faster than all that it holds.
+  private final class Entry: Sendable {
     let tag: Key.Tag
     let key: Key
     let cipher: CipherContext
     let expires: UInt64
     let generation: UInt64
-    var usesLeft: Int
+    /// Changed under the table's lock.
+    let usesLeft: Atomic<Int>
+
+    init(_ tag: Key.Tag, _ key: Key, _ cipher: CipherContext, expires: UInt64, generation: UInt64, usesLeft: Int) {
+      self.tag = tag
+      self.key = key
+      self.cipher = cipher
+      self.expires = expires
+      self.generation = generation
+      self.usesLeft = Atomic(usesLeft)
+    }
   }
 
   private struct Table {
@@ -36,22 +47,23 @@ final class HotKeys<Key: HotKey>: Sendable {
     return tables.withLock { table in
       let slot = Int(truncatingIfNeeded: hash & 63)
       guard let entry = table.entries[slot], isAskedFor(entry.tag, entry.key) else { return nil }
-      guard entry.generation == current, now < entry.expires, entry.usesLeft > 0, table.process == ForkMark.current
+      let left = entry.usesLeft.load(ordering: .relaxed)
+      guard entry.generation == current, now < entry.expires, left > 0, table.process == ForkMark.current
       else {
         table.entries[slot] = nil
         return nil
       }
-      table.entries[slot]?.usesLeft -= 1
+      entry.usesLeft.store(left - 1, ordering: .relaxed)
       return use(entry.key, entry.cipher)
     }
   }
 
   func put(_ key: Key, _ tag: Key.Tag, _ hash: UInt64, expires: UInt64, uses: Int, generation: UInt64) {
     guard uses > 0, let cipher = try? key.makeCipher() else { return }
-    let entry = Entry(tag: tag, key: key, cipher: cipher, expires: expires, generation: generation, usesLeft: uses)
     tables.withLock { table in
       if table.process != ForkMark.current { table = Table() }
-      table.entries[Int(truncatingIfNeeded: hash & 63)] = entry
+      table.entries[Int(truncatingIfNeeded: hash & 63)] = Entry(
+        tag, key, cipher, expires: expires, generation: generation, usesLeft: uses)
     }
   }
 

@@ -19,19 +19,19 @@ extension DataAtRestManager {
     try await logged(.encrypt, Access(principal: principal)) { event, tally in
       let config = try enabledConfiguration()
       let name = key ?? config.kmsKeyID
-      var current: (key: SealingKey, cipher: CipherContext)?
+      var recent: RecentKey<SealingKey>?
       return try await Self.each(fields) { field in
-        if let (key, cipher) = current, key.isFor(field.context), field.bytes.count <= Self.fieldLimit,
-          key.take(bytes: field.bytes.count)
-        {
-          tally.add(key.version, Access(contextNames: field.context.names))
-          return try key.sealer.seal(field.bytes.span, context: field.context, with: cipher)
-        }
+        guard let recent, recent.key.isFor(field.context), field.bytes.count <= Self.fieldLimit,
+          recent.key.take(bytes: field.bytes.count)
+        else { return nil }
+        tally.add(recent.key.version, names: field.context.names)
+        return try recent.key.sealer.seal(field.bytes.span, context: field.context, with: recent.cipher)
+      } otherwise: { field in
         event.access.take(field.context)
         let (sealed, key) = try await seal(
           field.bytes, context: field.context, partition: partition, key: name, config, access: event.access,
           event: &event)
-        current = try key.map { ($0, try $0.makeCipher()) }
+        recent = try key.map { try RecentKey($0) }
         tally.add(event)
         return sealed
       }
@@ -48,25 +48,23 @@ extension DataAtRestManager {
   ) async throws -> [[UInt8]] {
     try await logged(.decrypt, Access(principal: principal)) { event, tally in
       let config = try enabledConfiguration()
-      var current: (key: OpeningKey, frame: DataKeys.Frame, cipher: CipherContext)?
+      var recent: RecentKey<OpeningKey>?
+      var frame: DataKeys.Frame?
       return try await Self.each(fields) { field in
-        if let (key, frame, cipher) = current, let parts = FieldParts(field.bytes), frame.fits(parts, field.context),
-          let plaintext = try? key.opener.open(parts, context: field.context, with: cipher)
-        {
-          tally.add(key.version, Access(principal: nil, context: field.context))
-          return plaintext
-        }
+        guard let recent, let parts = FieldParts(field.bytes), frame?.fits(parts, field.context) == true,
+          let plaintext = try? recent.key.opener.open(parts, context: field.context, with: recent.cipher)
+        else { return nil }
+        tally.add(recent.key.version, names: field.context.names, tag: field.context.tag)
+        return plaintext
+      } otherwise: { field in
         event.access.take(field.context)
         let (plaintext, key) = try await open(
           field.bytes, context: field.context, allowCompromised: allowCompromised, config, access: event.access,
           event: &event)
-        current = try key.flatMap { key in
-          try FieldParts(field.bytes).map { parts in
-            (
-              key, DataKeys.Frame(bytes: parts.frame, context: parts.bindsContext ? field.context.encoded : nil),
-              try key.makeCipher()
-            )
-          }
+        (recent, frame) = (nil, nil)
+        if let key, let parts = FieldParts(field.bytes) {
+          recent = try RecentKey(key)
+          frame = DataKeys.Frame(bytes: parts.frame, context: parts.bindsContext ? field.context.encoded : nil)
         }
         tally.add(event)
         return plaintext
@@ -74,8 +72,9 @@ extension DataAtRestManager {
     }
   }
 
+  /// - Parameter quickly: nil where it takes more than that.
   private static func each(
-    _ fields: [Field], _ body: (Field) async throws -> [UInt8]
+    _ fields: [Field], quickly: (borrowing Field) throws -> [UInt8]?, otherwise: (Field) async throws -> [UInt8]
   ) async throws -> [[UInt8]] {
     var results: [[UInt8]] = []
     results.reserveCapacity(fields.count)
@@ -84,14 +83,25 @@ extension DataAtRestManager {
         try Task.checkCancellation()
         await Task.yield()
       }
-      do { results.append(try await body(field)) } catch let error as KMSError
-        where error.code != .accessLogUnavailable
-      {
+      do {
+        if let quick = try quickly(field) { results.append(quick) } else { results.append(try await otherwise(field)) }
+      } catch let error as KMSError where error.code != .accessLogUnavailable {
         throw KMSError(
           error.code, "field \(i): \(error.message)", advice: error.advice, provider: error.provider, key: error.key,
           operation: error.operation, cause: error.cause)
       }
     }
     return results
+  }
+}
+
+/// The content key of the field before, with a cipher context of its own.
+private final class RecentKey<Key: HotKey> {
+  let key: Key
+  let cipher: CipherContext
+
+  init(_ key: Key) throws {
+    self.key = key
+    cipher = try key.makeCipher()
   }
 }

@@ -15,17 +15,17 @@ extension DataAtRestManager {
     _ plaintext: [UInt8], context: EncryptionContext, partition: String?, key: KeyName?, principal: String?
   ) -> [UInt8]? {
     guard let counter, plaintext.count <= Self.longest, !Task.isCancelled else { return nil }
-    let config = configuration
-    guard config.kmsEncryptionEnabled, config.envelopeEncryptionEnabled,
-      let limits = partition == nil ? config.cache : config.sharedDEKs, plaintext.count <= limits.maxBytes
-    else { return nil }
+    let (limits, name) = withConfiguration { config in
+      let isOn = config.kmsEncryptionEnabled && config.envelopeEncryptionEnabled
+      return (isOn ? partition == nil ? config.cache : config.sharedDEKs : nil, key ?? config.kmsKeyID)
+    }
+    guard let limits, plaintext.count <= limits.maxBytes else { return nil }
     let start = dataKeys.now()
     guard !tracers.mayTrace(at: start) else { return nil }
-    var access = Access(principal: principal, contextNames: context.names)
-    access.fillIn()
+    let access = Access(principal: principal, contextNames: context.names).filledIn
     guard (try? reporter.check(access)) != nil else { return nil }
     let share = DataKeys.Share(
-      key: key ?? config.kmsKeyID, partition: partition,
+      key: name, partition: partition,
       context: partition == nil && limits.partition == .context ? context.encoded : nil)
     let keys = partition == nil ? dataKeys.sealing : dataKeys.sharedSealing
     func isAskedFor(_ tag: DataKeys.Share, _ key: SealingKey) -> Bool { tag == share && key.serves(context) }
@@ -47,16 +47,17 @@ extension DataAtRestManager {
     guard let counter, message.count <= Self.longest, !Task.isCancelled, let parts = FieldParts(message) else {
       return nil
     }
-    let config = configuration
-    guard config.kmsEncryptionEnabled, parts.isShared || config.cache != nil else { return nil }
+    let (isOn, least) = withConfiguration { config in
+      (config.kmsEncryptionEnabled && (parts.isShared || config.cache != nil), config.minUnwrapVersion)
+    }
+    guard isOn else { return nil }
     let start = dataKeys.now()
     guard !tracers.mayTrace(at: start) else { return nil }
-    var access = Access(principal: principal, context: context)
-    access.fillIn()
+    let access = Access(principal: principal, context: context).filledIn
     guard (try? reporter.check(access)) != nil else { return nil }
     func isAskedFor(_ frame: DataKeys.Frame, _ key: OpeningKey) -> Bool { frame.fits(parts, context) }
     func open(_ key: OpeningKey, _ cipher: CipherContext) -> [UInt8]? {
-      guard mayOpen(key, allowCompromised: allowCompromised, config),
+      guard mayOpen(key, allowCompromised: allowCompromised, least),
         let plaintext = try? key.opener.open(parts, context: context, with: cipher),
         counter.count(.decrypt, under: key.version, access, nanoseconds: dataKeys.now() - start)
       else { return nil }

@@ -59,6 +59,11 @@ public final class DataAtRestManager: Sendable {
   /// The configuration in force.
   public var configuration: DataAtRestConfig { config.withLock { $0 } }
 
+  /// A part of it, without a copy of the whole.
+  func withConfiguration<Part>(_ body: (borrowing DataAtRestConfig) -> sending Part) -> sending Part {
+    config.withLock { body($0) }
+  }
+
   /// Puts another configuration in force, for every call that begins after this one returns. It is logged.
   public func updateConfiguration(_ new: DataAtRestConfig, principal: String? = nil) async throws {
     var access = Access(principal: principal)

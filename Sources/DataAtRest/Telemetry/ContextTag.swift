@@ -5,7 +5,7 @@ extension Access {
   /// Work on data of this context.
   init(principal: String?, context: EncryptionContext) {
     self.init(principal: principal, contextNames: context.names)
-    contextTag = context.isEmpty ? nil : ContextTag.of(context.encoded)
+    contextTag = context.tag
   }
 }
 
@@ -13,12 +13,13 @@ extension Access {
   /// The same work on data of this context.
   mutating func take(_ context: EncryptionContext) {
     contextNames = context.names
-    contextTag = context.isEmpty ? nil : ContextTag.of(context.encoded)
+    contextTag = context.tag
   }
 }
 
 extension EncryptionContext {
-  fileprivate var isEmpty: Bool { names.isEmpty }
+  /// ``Access/contextTag``.
+  var tag: UInt64? { names.isEmpty ? nil : ContextTag.of(encoded) }
 }
 
 /// A short keyed hash of a context: equal for equal contexts of one process, and of no use to guess values with, as

@@ -83,30 +83,39 @@ struct BatchTally {
   private var lastNames: [String] = []
 
   /// One more field, whose content key was at hand.
-  mutating func add(_ version: KeyVersion, _ access: Access) {
-    add(Part(key: version.key, version: version.id, provider: version.provider, cached: true), access)
+  mutating func add(_ version: KeyVersion, names: [String], tag: UInt64? = nil) {
+    let i =
+      part(version.id, cached: true)
+      ?? append(Part(key: version.key, version: version.id, provider: version.provider, cached: true))
+    add(to: i, names, tag)
   }
 
   /// One more field, as the event tells of it.
   mutating func add(_ event: AccessEvent) {
-    add(Part(key: event.key, version: event.version, provider: event.provider, cached: event.cached), event.access)
+    let i =
+      part(event.version, cached: event.cached)
+      ?? append(Part(key: event.key, version: event.version, provider: event.provider, cached: event.cached))
+    add(to: i, event.access.contextNames, event.access.contextTag)
   }
 
-  private mutating func add(_ part: Part, _ access: Access) {
+  // Most often the last one.
+  private func part(_ version: KeyVersionID?, cached: Bool) -> Int? {
+    parts.lastIndex { $0.version == version && $0.cached == cached }
+  }
+
+  private mutating func append(_ part: Part) -> Int {
+    parts.append(part)
+    return parts.count - 1
+  }
+
+  private mutating func add(to part: Int, _ contextNames: [String], _ tag: UInt64?) {
     count += 1
-    // Most often like the last one.
-    var i = parts.count - 1
-    while i >= 0, parts[i].version != part.version || parts[i].cached != part.cached { i -= 1 }
-    if i < 0 {
-      parts.append(part)
-      i = parts.count - 1
-    }
-    if access.contextNames != lastNames {
-      lastNames = access.contextNames
+    if contextNames != lastNames {
+      lastNames = contextNames
       names += lastNames.filter { !names.contains($0) }
     }
-    parts[i].count += 1
-    if let tag = access.contextTag { parts[i].contexts.add(tag) }
+    parts[part].count += 1
+    if let tag { parts[part].contexts.add(tag) }
   }
 
   /// - Parameter whole: the batch's event, with its duration.

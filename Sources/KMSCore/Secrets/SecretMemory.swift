@@ -53,7 +53,8 @@ enum SecretMemory {
   /// Wipes the whole capacity, not only what was used.
   static func giveBack(_ slot: Slot) {
     unsafe explicit_bzero(slot.address, slot.size)  // within the slot
-    let (address, size) = unsafe (UInt(bitPattern: slot.address), slot.size)  // kept as a number until it is taken again
+    // Kept as a number until it is taken again.
+    let (address, size) = unsafe (UInt(bitPattern: slot.address), slot.size)  // only compared
     guard let list = free.first(where: { $0.size == size }) else {
       unsafe munmap(slot.address, size)  // as it was mapped
       return
