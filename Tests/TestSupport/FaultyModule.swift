@@ -20,7 +20,8 @@ public final class FaultyModule: Sendable {
     path = folder.path + "/faulty.so"
     try FileManager.default.copyItem(atPath: Self.library.get(), toPath: path)
     try FileManager.default.copyItem(
-      atPath: URL(fileURLWithPath: module ?? self.token.module).resolvingSymlinksInPath().path, toPath: folder.path + "/real.so")
+      atPath: URL(fileURLWithPath: module ?? self.token.module).resolvingSymlinksInPath().path,
+      toPath: folder.path + "/real.so")
     try control(faults)
   }
 
