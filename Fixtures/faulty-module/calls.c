@@ -8,7 +8,8 @@
 
 /* Calls share it; what ends other callers' sessions is alone: real modules crash otherwise. */
 static pthread_rwlock_t calls = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
-_Thread_local bool wrong_key, corrupt;
+_Thread_local bool wrong_key, corrupt, full_length, wrong_size;
+_Thread_local CK_RV finish;
 
 static void wait_ms(CK_ULONG ms)
 {
@@ -85,7 +86,8 @@ CK_RV enter(enum function function)
   notice_change(c);
   if (c->previous) forget_previous(c);
   if (c->missing[function]) return CKR_FUNCTION_NOT_SUPPORTED;
-  wrong_key = corrupt = false;
+  wrong_key = corrupt = full_length = wrong_size = false;
+  finish = CKR_OK;
   for (int i = 0; i < c->rule_count; i++) {
     struct rule *rule = &c->rules[i];
     if ((rule->function != F_ANY && rule->function != function) || !is_due(rule)) continue;
@@ -95,6 +97,12 @@ CK_RV enter(enum function function)
     case HANG: hang(c, rule->argument); break;
     case WRONG_KEY: wrong_key = true; break;
     case CORRUPT: corrupt = true; break;
+    case FULL_LENGTH: full_length = true; break;
+    case WRONG_SIZE: wrong_size = true; break;
+    case FINISH: finish = rule->argument; break;
+    case ALONE:
+      if (!is_alone()) return CKR_FUNCTION_REJECTED;
+      break;
     default: happen(rule->action);
     }
   }
@@ -105,6 +113,15 @@ CK_RV enter(enum function function)
 }
 
 void leave(void) { pthread_rwlock_unlock(&calls); }
+
+CK_RV put_out(CK_RV rv, CK_BYTE_PTR out, CK_ULONG room, CK_ULONG_PTR length)
+{
+  if (rv != CKR_OK) return rv;
+  if (!out && wrong_size) *length /= 2;
+  if (out && corrupt && *length) out[*length - 1] ^= 1;
+  if (out && full_length) *length = room;
+  return rv;
+}
 
 static void trace(enum function function, CK_RV rv)
 {

@@ -27,7 +27,8 @@ static bool word_in(const char *word, const char *const *words, int count, int *
 }
 #define WORD(word, found, ...) \
   word_in(word, (const char *const[]){__VA_ARGS__}, sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *), found)
-#define ACTIONS "fail", "delay", "hang", "drop-sessions", "reset", "logout", "wrong-key", "corrupt"
+#define ACTIONS "fail", "delay", "hang", "drop-sessions", "reset", "logout", "wrong-key", "corrupt", "finish", "alone", \
+  "full-length", "wrong-size"
 
 /* on FUNCTION [at N | every N | from N | percent P] ACTION [CKR | MILLISECONDS] */
 static bool read_rule(char **words, int count, struct rule *rule)
@@ -45,7 +46,7 @@ static bool read_rule(char **words, int count, struct rule *rule)
   if (!WORD(words[i], &action, ACTIONS)) return false;
   rule->action = action;
   i += 1;
-  bool needs_number = action == FAIL || action == DELAY;
+  bool needs_number = action == FAIL || action == DELAY || action == FINISH;
   if (i == count) return !needs_number;
   return i + 1 == count && (needs_number || action == HANG) && number_named(words[i], &rule->argument);
 }
@@ -92,6 +93,15 @@ static bool read_gcm_iv(const char *way, struct control *c)
   return true;
 }
 
+static bool read_flag(const char *name, struct control *c)
+{
+  bool *flags[] = {&c->absent,     &c->one_attribute, &c->strict_gcm,
+                   &c->silent_pin, &c->empty_slot,    &c->read_write_only};
+  int found;
+  return WORD(name, &found, "absent", "one-attribute", "strict-gcm", "silent-pin", "empty-slot", "read-write-only") &&
+         (*flags[found] = true);
+}
+
 static bool copy(char *to, size_t room, const char *from) { return snprintf(to, room, "%s", from) < (int)room; }
 
 static bool read_line(char *line, struct control *c)
@@ -109,7 +119,10 @@ static bool read_line(char *line, struct control *c)
     return c->attribute_count < MOST && read_attribute(words, count, fault, &c->attributes[c->attribute_count++]);
   if (WORD(words[0], &fault, "hide", "unlist", "list-only", "renumber"))
     return c->mechanism_count < MOST && read_mechanism(words, count, fault, &c->mechanisms[c->mechanism_count++]);
-  if (strcmp(words[0], "absent") == 0) return c->absent = count == 1;
+  if (count == 1) return read_flag(words[0], c);
+  if (strcmp(words[0], "pin-lengths") == 0)
+    return c->has_pin_lengths = count == 3 && number_named(words[1], &c->pin_lengths[0]) &&
+                                number_named(words[2], &c->pin_lengths[1]);
   if (count != 2) return false;
   if (strcmp(words[0], "now") == 0) {
     if (!WORD(words[1], &fault, ACTIONS) || fault < DROP_SESSIONS || fault > LOGOUT) return false;
@@ -126,6 +139,7 @@ static bool read_line(char *line, struct control *c)
   if (!number_named(words[1], &number)) return false;
   if (strcmp(words[0], "slots") == 0) return c->slot_offset = number, true;
   if (strcmp(words[0], "session-limit") == 0) return c->session_limit = number, number > 0;
+  if (strcmp(words[0], "portions") == 0) return c->portion = number, number > 0;
   if (strcmp(words[0], "pin-tries") == 0) return c->pin_tries = number, number > 0;
   return false;
 }

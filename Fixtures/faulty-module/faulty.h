@@ -34,7 +34,9 @@ bool number_named(const char *name, CK_ULONG *number);
 const char *ckr_name(CK_RV rv);
 
 /* "on FUNCTION [WHEN] ACTION": what happens when a call comes in. */
-enum action { FAIL, DELAY, HANG, DROP_SESSIONS, RESET, LOGOUT, WRONG_KEY, CORRUPT };
+enum action {
+  FAIL, DELAY, HANG, DROP_SESSIONS, RESET, LOGOUT, WRONG_KEY, CORRUPT, FINISH, ALONE, FULL_LENGTH, WRONG_SIZE
+};
 enum when { ALWAYS, AT, EVERY, FROM, PERCENT };
 struct rule {
   enum function function;
@@ -72,10 +74,12 @@ struct control {
   struct mechanism_rule mechanisms[MOST];
   enum action now[MOST];
   int rule_count, attribute_count, mechanism_count, now_count;
-  bool missing[F_COUNT], absent, is_broken;
+  bool missing[F_COUNT], is_broken;
+  bool absent, one_attribute, strict_gcm, silent_pin, empty_slot, read_write_only, has_pin_lengths;
   char real[4096], trace[4096], sessions[4096], serial[17];
   int firmware[2]; /* -1: the real one */
-  CK_ULONG slot_offset, session_limit, pin_tries, iv_room; /* of an IV in the output */
+  CK_ULONG slot_offset, session_limit, pin_tries, portion, pin_lengths[2];
+  CK_ULONG iv_room; /* of an IV in the output */
   enum gcm_iv gcm_iv;
   struct control *previous; /* a call that is under way may still use it */
 };
@@ -93,7 +97,10 @@ CK_RV enter(enum function function);
 void leave(void);
 CK_RV traced(enum function function, CK_RV rv);
 /* What `enter` found for the call that this thread is in. */
-extern _Thread_local bool wrong_key, corrupt;
+extern _Thread_local bool wrong_key, corrupt, full_length, wrong_size;
+extern _Thread_local CK_RV finish;
+/* Spoils what a call puts out; `room` is what *length was before it. */
+CK_RV put_out(CK_RV rv, CK_BYTE_PTR out, CK_ULONG room, CK_ULONG_PTR length);
 
 /* Sessions, so that they can be counted, dropped and have a GCM operation. */
 struct session {

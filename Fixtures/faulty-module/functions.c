@@ -16,6 +16,7 @@ static CK_FUNCTION_LIST list;
     if (rv == CKR_OK) {                        \
       rv = call;                               \
       leave();                                 \
+      if (rv == CKR_OK) rv = finish;           \
     }                                          \
     return traced(F_##name, rv);               \
   }

@@ -63,7 +63,9 @@ CK_RV own_C_SetAttributeValue(CK_SESSION_HANDLE s, CK_OBJECT_HANDLE o, CK_ATTRIB
 {
   CK_RV rv;
   USING_TEMPLATE(F_C_SetAttributeValue, t, n, copy)
-  return real->C_SetAttributeValue(s, real_handle(o), copy, copy_count);
+  bool is_part = control()->one_attribute && copy_count > 1;
+  rv = real->C_SetAttributeValue(s, real_handle(o), copy, is_part ? 1 : copy_count);
+  return rv == CKR_OK && is_part ? CKR_TEMPLATE_INCONSISTENT : rv;
 }
 
 CK_RV own_C_GenerateKey(CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_ATTRIBUTE_PTR t, CK_ULONG n,
@@ -93,9 +95,9 @@ CK_RV own_C_WrapKey(CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_OBJECT_HANDLE ke
                     CK_BYTE_PTR wrapped, CK_ULONG_PTR length)
 {
   USING_MECHANISM(m)
+  CK_ULONG room = *length;
   rv = real->C_WrapKey(s, &used, real_handle(kek), real_handle(key), wrapped, length);
-  if (rv == CKR_OK && corrupt && wrapped && *length) wrapped[*length - 1] ^= 1;
-  return rv;
+  return put_out(rv, wrapped, room, length);
 }
 
 /* Another key of 32 bytes in the place of the one that was unwrapped. */

@@ -134,7 +134,8 @@ CK_RV own_C_GetAttributeValue(CK_SESSION_HANDLE s, CK_OBJECT_HANDLE o, CK_ATTRIB
 
 CK_RV own_C_FindObjects(CK_SESSION_HANDLE s, CK_OBJECT_HANDLE_PTR objects, CK_ULONG most, CK_ULONG_PTR count)
 {
-  CK_RV rv = real->C_FindObjects(s, objects, most, count);
+  CK_ULONG portion = control()->portion;
+  CK_RV rv = real->C_FindObjects(s, objects, portion && portion < most ? portion : most, count);
   for (CK_ULONG i = 0; rv == CKR_OK && i < *count; i++) objects[i] = given_handle(objects[i]);
   return rv;
 }

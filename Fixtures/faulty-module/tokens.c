@@ -6,22 +6,29 @@
 static CK_SLOT_ID real_slot(CK_SLOT_ID slot) { return slot - control()->slot_offset; }
 #define NEEDS_SLOT(slot) \
   if ((slot) < control()->slot_offset) return CKR_SLOT_ID_INVALID;
+/* The first in the list, when there is one. */
+#define EMPTY_SLOT ((CK_SLOT_ID)-2)
+#define IS_EMPTY(slot) (control()->empty_slot && (slot) == EMPTY_SLOT)
 #define NEEDS_TOKEN(slot) \
   NEEDS_SLOT(slot) \
-  if (control()->absent) return CKR_TOKEN_NOT_PRESENT;
+  if (control()->absent || IS_EMPTY(slot)) return CKR_TOKEN_NOT_PRESENT;
 
 CK_RV own_C_GetSlotList(CK_BBOOL present, CK_SLOT_ID_PTR slots, CK_ULONG_PTR count)
 {
   if (present && control()->absent) return *count = 0, CKR_OK;
-  CK_RV rv = real->C_GetSlotList(present, slots, count);
-  if (rv == CKR_OK && slots)
-    for (CK_ULONG i = 0; i < *count; i++) slots[i] += control()->slot_offset;
+  CK_ULONG extra = control()->empty_slot, rest = slots && *count > extra ? *count - extra : 0;
+  CK_RV rv = real->C_GetSlotList(present, slots ? slots + extra : NULL, &rest);
+  *count = rest + extra;
+  if (rv != CKR_OK || !slots) return rv;
+  for (CK_ULONG i = extra; i < *count; i++) slots[i] += control()->slot_offset;
+  if (extra) slots[0] = EMPTY_SLOT;
   return rv;
 }
 
 CK_RV own_C_GetSlotInfo(CK_SLOT_ID slot, CK_SLOT_INFO_PTR info)
 {
   NEEDS_SLOT(slot)
+  if (IS_EMPTY(slot)) return *info = (CK_SLOT_INFO){0}, CKR_OK;
   CK_RV rv = real->C_GetSlotInfo(real_slot(slot), info);
   if (rv == CKR_OK && control()->absent) info->flags &= ~(CK_FLAGS)CKF_TOKEN_PRESENT;
   return rv;
@@ -63,7 +70,9 @@ CK_RV own_C_GetTokenInfo(CK_SLOT_ID slot, CK_TOKEN_INFO_PTR info)
     memcpy(info->serialNumber, c->serial, strlen(c->serial));
   }
   if (c->firmware[0] >= 0) info->firmwareVersion = (CK_VERSION){c->firmware[0], c->firmware[1]};
-  if (!c->pin_tries) return rv;
+  if (c->has_pin_lengths) info->ulMinPinLen = c->pin_lengths[0], info->ulMaxPinLen = c->pin_lengths[1];
+  if (c->silent_pin) info->flags &= ~(CK_FLAGS)(CKF_USER_PIN_COUNT_LOW | CKF_USER_PIN_FINAL_TRY | CKF_USER_PIN_LOCKED);
+  if (!c->pin_tries || c->silent_pin) return rv;
   CK_ULONG wrong = wrong_pins();
   if (wrong > 0) info->flags |= CKF_USER_PIN_COUNT_LOW;
   if (wrong + 1 == c->pin_tries) info->flags |= CKF_USER_PIN_FINAL_TRY;
@@ -109,6 +118,7 @@ CK_RV own_C_OpenSession(CK_SLOT_ID slot, CK_FLAGS flags, CK_VOID_PTR data, CK_NO
                         CK_SESSION_HANDLE_PTR handle)
 {
   NEEDS_TOKEN(slot)
+  if (control()->read_write_only && !(flags & CKF_RW_SESSION)) return CKR_FUNCTION_FAILED;
   CK_ULONG limit = control()->session_limit;
   if (limit && session_count() >= limit) return CKR_SESSION_COUNT;
   CK_RV rv = real->C_OpenSession(real_slot(slot), flags, data, notify, handle);
@@ -140,10 +150,13 @@ CK_RV own_C_GetSessionInfo(CK_SESSION_HANDLE handle, CK_SESSION_INFO_PTR info)
 
 CK_RV own_C_Login(CK_SESSION_HANDLE s, CK_USER_TYPE user, CK_UTF8CHAR_PTR pin, CK_ULONG length)
 {
-  CK_ULONG tries = user == CKU_USER ? control()->pin_tries : 0;
+  struct control *c = control();
+  CK_ULONG tries = user == CKU_USER ? c->pin_tries : 0;
   CK_ULONG wrong = tries ? wrong_pins() : 0;
-  if (tries && wrong >= tries) return CKR_PIN_LOCKED;
+  if (tries && wrong >= tries && !c->silent_pin) return CKR_PIN_LOCKED;
+  if (c->pin_lengths[1] && (length < c->pin_lengths[0] || length > c->pin_lengths[1])) return CKR_PIN_LEN_RANGE;
   CK_RV rv = real->C_Login(s, user, pin, length);
+  if (tries && wrong >= tries && rv == CKR_OK) return real->C_Logout(s), CKR_PIN_LOCKED;
   if (tries && rv == CKR_PIN_INCORRECT) set_wrong_pins(wrong + 1);
   if (tries && rv == CKR_OK) set_wrong_pins(0);
   if (rv == CKR_OK && user == CKU_USER) swap_handles(s);

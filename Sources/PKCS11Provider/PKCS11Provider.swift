@@ -29,7 +29,9 @@ public final class PKCS11Provider: KMSProvider {
     // A copy that the call owns: should it hang, the caller goes and takes the key with it.
     let secret = SharedSecret(key.copy())
     return try await using(id, for: [.wrap, .recovery], allowing: \.wraps, "wrap") { entry in
-      if entry.algorithm == .a256GCM { try self.uses.add(id) }
+      guard entry.algorithm == .a256GCM else { return }
+      try InputRules.checkAdditionalData(aad)
+      try self.uses.add(id)
     } _: { session, entry, abilities throws(CallFailure) in
       try session.withKEK(entry) { kek throws(CallFailure) in
         try session.wrap(secret, under: entry, at: kek, aad: aad, abilities)
@@ -39,7 +41,7 @@ public final class PKCS11Provider: KMSProvider {
 
   public func unwrap(_ wrapped: WrappedKey, under id: KeyVersionID, aad: [UInt8]) async throws -> SecretBytes {
     try await using(id, for: [.wrap], allowing: \.unwraps, "unwrap") { entry in
-      try entry.check(wrapped)
+      try entry.check(wrapped, aad)
     } _: { session, entry, _ throws(CallFailure) in
       try session.withKEK(entry) { kek throws(CallFailure) in
         try session.unwrap(wrapped, under: entry, at: kek, aad: aad)

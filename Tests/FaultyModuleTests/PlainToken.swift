@@ -41,8 +41,8 @@ final class PlainToken: @unchecked Sendable {  // a test uses it by one thread a
     try #require(login() == CKR_OK)
   }
 
-  func openSession(_ handle: inout UInt) -> UInt {
-    unsafe functions.C_OpenSession(slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, nil, nil, &handle)
+  func openSession(_ handle: inout UInt, _ flags: UInt = CKF_SERIAL_SESSION | CKF_RW_SESSION) -> UInt {
+    unsafe functions.C_OpenSession(slot, flags, nil, nil, &handle)
   }
 
   func login(_ pin: String? = nil) -> UInt {
@@ -62,6 +62,7 @@ final class PlainToken: @unchecked Sendable {  // a test uses it by one thread a
     let serial: String
     let firmware: String
     let flags: UInt
+    let pinLengths: ClosedRange<UInt>
   }
 
   func info(_ slot: UInt) -> Info? {
@@ -73,7 +74,8 @@ final class PlainToken: @unchecked Sendable {  // a test uses it by one thread a
     return Info(
       label: unsafe withUnsafeBytes(of: info.label) { unsafe text($0) },
       serial: unsafe withUnsafeBytes(of: info.serialNumber) { unsafe text($0) },
-      firmware: "\(info.firmwareVersion.major).\(info.firmwareVersion.minor)", flags: info.flags)
+      firmware: "\(info.firmwareVersion.major).\(info.firmwareVersion.minor)", flags: info.flags,
+      pinLengths: info.ulMinPinLen...max(info.ulMinPinLen, info.ulMaxPinLen))
   }
 
   func random() -> UInt {
@@ -135,8 +137,10 @@ final class PlainToken: @unchecked Sendable {  // a test uses it by one thread a
     return unsafe withTemplate(all) { unsafe functions.C_CreateObject(session, $0, $1, &handle) }
   }
 
-  func set(_ type: UInt, _ value: Value, of key: UInt) -> UInt {
-    unsafe withTemplate([(type, value)]) { unsafe functions.C_SetAttributeValue(session, key, $0, $1) }
+  func set(_ type: UInt, _ value: Value, of key: UInt) -> UInt { set([(type, value)], of: key) }
+
+  func set(_ values: [(UInt, Value)], of key: UInt) -> UInt {
+    unsafe withTemplate(values) { unsafe functions.C_SetAttributeValue(session, key, $0, $1) }
   }
 
   func attribute(_ type: UInt, of key: UInt) -> [UInt8]? {
@@ -170,6 +174,14 @@ final class PlainToken: @unchecked Sendable {  // a test uses it by one thread a
     return returned
   }
 
+  /// What C_WrapKey says without a buffer.
+  func wrappedSize(of key: UInt, under kek: UInt) -> UInt {
+    var mechanism = unsafe CK_MECHANISM(mechanism: CKM_AES_KEY_WRAP, pParameter: nil, ulParameterLen: 0)
+    var count: UInt = 0
+    _ = unsafe functions.C_WrapKey(session, &mechanism, kek, key, nil, &count)
+    return count
+  }
+
   func unwrap(_ wrapped: [UInt8], under kek: UInt, _ others: [(UInt, Value)] = [], into key: inout UInt) -> UInt {
     var mechanism = unsafe CK_MECHANISM(mechanism: CKM_AES_KEY_WRAP, pParameter: nil, ulParameterLen: 0)
     var wrapped = wrapped
@@ -184,11 +196,13 @@ final class PlainToken: @unchecked Sendable {  // a test uses it by one thread a
   }
 
   /// AES-GCM with `iv`, which a token may overwrite; output and IV as they are afterwards.
-  func encrypt(_ plaintext: [UInt8], under key: UInt, iv: [UInt8]) -> (returned: UInt, output: [UInt8], iv: [UInt8]) {
+  func encrypt(
+    _ plaintext: [UInt8], under key: UInt, iv: [UInt8], ivBits: UInt? = nil
+  ) -> (returned: UInt, output: [UInt8], iv: [UInt8]) {
     var (plaintext, iv, aad) = (plaintext, iv, [UInt8(1)])
     var output = [UInt8](repeating: 0, count: plaintext.count + 64)
     var count = UInt(output.count)
-    let returned = unsafe gcm(&iv, &aad) { mechanism in
+    let returned = unsafe gcm(&iv, &aad, ivBits) { mechanism in
       let returned = unsafe functions.C_EncryptInit(session, mechanism, key)
       guard returned == CKR_OK else { return returned }
       return unsafe functions.C_Encrypt(session, &plaintext, UInt(plaintext.count), &output, &count)
@@ -210,12 +224,13 @@ final class PlainToken: @unchecked Sendable {  // a test uses it by one thread a
 
   @unsafe
   private func gcm(
-    _ iv: inout [UInt8], _ aad: inout [UInt8], _ body: (UnsafeMutablePointer<CK_MECHANISM>) -> UInt
+    _ iv: inout [UInt8], _ aad: inout [UInt8], _ ivBits: UInt? = nil,
+    _ body: (UnsafeMutablePointer<CK_MECHANISM>) -> UInt
   ) -> UInt {
     unsafe iv.withUnsafeMutableBufferPointer { iv in
       unsafe aad.withUnsafeMutableBufferPointer { aad in
         var parameters = unsafe CK_GCM_PARAMS(
-          pIv: iv.baseAddress, ulIvLen: UInt(iv.count), ulIvBits: UInt(iv.count * 8), pAAD: aad.baseAddress,
+          pIv: iv.baseAddress, ulIvLen: UInt(iv.count), ulIvBits: ivBits ?? UInt(iv.count * 8), pAAD: aad.baseAddress,
           ulAADLen: 1, ulTagBits: 128)
         return unsafe withUnsafeMutablePointer(to: &parameters) { parameters in
           var mechanism = unsafe CK_MECHANISM(

@@ -30,13 +30,19 @@ public enum SoftHSM {
   public static let isInstalled = FileManager.default.fileExists(atPath: module)
 
   /// A token that no other test has.
-  public static func makeToken() throws -> Token {
+  ///
+  /// - Parameter mechanisms: SoftHSM's `slots.mechanisms`. What is taken away begins with "-,".
+  public static func makeToken(mechanisms: String = "ALL") throws -> Token {
     guard let name = names.withLock({ $0.popLast() }) else {
       throw KMSError(.providerUnavailable, "all test tokens are used; make more in Tests/TestSupport")
     }
     let place = "\(folder.path)/\(name)"
     try FileManager.default.createDirectory(atPath: place + "/tokens", withIntermediateDirectories: true)
-    try "directories.tokendir = \(place)/tokens\nobjectstore.backend = file\nlog.level = ERROR\n"
+    let settings = [
+      "directories.tokendir = \(place)/tokens", "objectstore.backend = file", "log.level = ERROR",
+      "slots.mechanisms = \(mechanisms)",
+    ]
+    try (settings.joined(separator: "\n") + "\n")
       .write(toFile: configuration(of: name), atomically: true, encoding: .utf8)
     let token = Token(label: "test-\(name)", pin: "pin-\(name)", module: place + "/libsofthsm2.so")
     var copy = library

@@ -14,7 +14,8 @@ public struct KMSError: Error, Sendable, CustomStringConvertible {
   public var key: String?
   /// Operation that was asked for: `wrap`, `create`, ….
   public var operation: String?
-  /// C function and what it returned: `C_WrapKey: CKR_DEVICE_ERROR (0x30)`, or OpenSSL's error queue.
+  /// C function, mechanism and what came of it: `C_WrapKey with CKM_AES_KEY_WRAP: CKR_DEVICE_ERROR (0x30)`, or OpenSSL's
+  /// error queue.
   public var cause: String?
   /// Where in the source it was made, `File.swift:12`.
   public let location: String

@@ -91,6 +91,13 @@ package enum InputRules {
         .limitExceeded, "direct encryption takes \(directEncryptionLimit) bytes at most, this has \(count)",
         advice: "Use an envelope.")
     }
+    try checkAdditionalData(aad)
+  }
+
+  /// For AES-GCM: SoftHSM 2.6.1 crashes without.
+  ///
+  /// - Throws: ``KMSError/Code/invalidInput``.
+  package static func checkAdditionalData(_ aad: [UInt8]) throws {
     guard !aad.isEmpty else {
       throw KMSError(.invalidInput, "the additional data is empty", advice: "Give the message's Enc_structure.")
     }

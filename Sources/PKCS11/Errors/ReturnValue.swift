@@ -33,7 +33,9 @@ package struct ReturnValue: Sendable, Hashable, CustomStringConvertible {
   }
 
   /// The key's flags on the token do not allow this use: another process may have changed its state.
-  package var meansForbidden: Bool { rawValue == CKR_KEY_FUNCTION_NOT_PERMITTED }
+  package var meansForbidden: Bool {
+    rawValue == CKR_KEY_FUNCTION_NOT_PERMITTED || rawValue == CKR_KEY_TYPE_INCONSISTENT
+  }
 
   /// SoftHSM's answer, among others, when another process destroys the key during the call.
   package var meansAnything: Bool { rawValue == CKR_GENERAL_ERROR }
@@ -79,47 +81,14 @@ package struct ReturnValue: Sendable, Hashable, CustomStringConvertible {
     CKR_DEVICE_ERROR, CKR_DEVICE_REMOVED, CKR_TOKEN_NOT_PRESENT, CKR_TOKEN_NOT_RECOGNIZED,
     CKR_CRYPTOKI_NOT_INITIALIZED,
   ]
-
-  private static let names: [UInt: String] = [
-    CKR_OK: "CKR_OK", CKR_HOST_MEMORY: "CKR_HOST_MEMORY", CKR_SLOT_ID_INVALID: "CKR_SLOT_ID_INVALID",
-    CKR_GENERAL_ERROR: "CKR_GENERAL_ERROR", CKR_FUNCTION_FAILED: "CKR_FUNCTION_FAILED",
-    CKR_ARGUMENTS_BAD: "CKR_ARGUMENTS_BAD", CKR_ATTRIBUTE_READ_ONLY: "CKR_ATTRIBUTE_READ_ONLY",
-    CKR_ATTRIBUTE_SENSITIVE: "CKR_ATTRIBUTE_SENSITIVE", CKR_ATTRIBUTE_TYPE_INVALID: "CKR_ATTRIBUTE_TYPE_INVALID",
-    CKR_ATTRIBUTE_VALUE_INVALID: "CKR_ATTRIBUTE_VALUE_INVALID", CKR_DATA_INVALID: "CKR_DATA_INVALID",
-    CKR_DATA_LEN_RANGE: "CKR_DATA_LEN_RANGE", CKR_DEVICE_ERROR: "CKR_DEVICE_ERROR",
-    CKR_DEVICE_MEMORY: "CKR_DEVICE_MEMORY", CKR_DEVICE_REMOVED: "CKR_DEVICE_REMOVED",
-    CKR_ENCRYPTED_DATA_INVALID: "CKR_ENCRYPTED_DATA_INVALID",
-    CKR_ENCRYPTED_DATA_LEN_RANGE: "CKR_ENCRYPTED_DATA_LEN_RANGE", CKR_FUNCTION_CANCELED: "CKR_FUNCTION_CANCELED",
-    CKR_FUNCTION_NOT_SUPPORTED: "CKR_FUNCTION_NOT_SUPPORTED", CKR_KEY_HANDLE_INVALID: "CKR_KEY_HANDLE_INVALID",
-    CKR_KEY_SIZE_RANGE: "CKR_KEY_SIZE_RANGE", CKR_KEY_TYPE_INCONSISTENT: "CKR_KEY_TYPE_INCONSISTENT",
-    CKR_KEY_INDIGESTIBLE: "CKR_KEY_INDIGESTIBLE",
-    CKR_KEY_FUNCTION_NOT_PERMITTED: "CKR_KEY_FUNCTION_NOT_PERMITTED", CKR_KEY_NOT_WRAPPABLE: "CKR_KEY_NOT_WRAPPABLE",
-    CKR_KEY_UNEXTRACTABLE: "CKR_KEY_UNEXTRACTABLE", CKR_MECHANISM_INVALID: "CKR_MECHANISM_INVALID",
-    CKR_MECHANISM_PARAM_INVALID: "CKR_MECHANISM_PARAM_INVALID",
-    CKR_OBJECT_HANDLE_INVALID: "CKR_OBJECT_HANDLE_INVALID", CKR_OPERATION_ACTIVE: "CKR_OPERATION_ACTIVE",
-    CKR_OPERATION_NOT_INITIALIZED: "CKR_OPERATION_NOT_INITIALIZED", CKR_PIN_INCORRECT: "CKR_PIN_INCORRECT",
-    CKR_PIN_INVALID: "CKR_PIN_INVALID", CKR_PIN_LEN_RANGE: "CKR_PIN_LEN_RANGE", CKR_PIN_EXPIRED: "CKR_PIN_EXPIRED",
-    CKR_PIN_LOCKED: "CKR_PIN_LOCKED", CKR_SESSION_CLOSED: "CKR_SESSION_CLOSED",
-    CKR_SESSION_COUNT: "CKR_SESSION_COUNT", CKR_SESSION_HANDLE_INVALID: "CKR_SESSION_HANDLE_INVALID",
-    CKR_SESSION_READ_ONLY: "CKR_SESSION_READ_ONLY", CKR_TEMPLATE_INCOMPLETE: "CKR_TEMPLATE_INCOMPLETE",
-    CKR_TEMPLATE_INCONSISTENT: "CKR_TEMPLATE_INCONSISTENT", CKR_TOKEN_NOT_PRESENT: "CKR_TOKEN_NOT_PRESENT",
-    CKR_TOKEN_NOT_RECOGNIZED: "CKR_TOKEN_NOT_RECOGNIZED", CKR_TOKEN_WRITE_PROTECTED: "CKR_TOKEN_WRITE_PROTECTED",
-    CKR_UNWRAPPING_KEY_HANDLE_INVALID: "CKR_UNWRAPPING_KEY_HANDLE_INVALID",
-    CKR_USER_ALREADY_LOGGED_IN: "CKR_USER_ALREADY_LOGGED_IN", CKR_USER_NOT_LOGGED_IN: "CKR_USER_NOT_LOGGED_IN",
-    CKR_USER_PIN_NOT_INITIALIZED: "CKR_USER_PIN_NOT_INITIALIZED", CKR_USER_TYPE_INVALID: "CKR_USER_TYPE_INVALID",
-    CKR_WRAPPED_KEY_INVALID: "CKR_WRAPPED_KEY_INVALID", CKR_WRAPPED_KEY_LEN_RANGE: "CKR_WRAPPED_KEY_LEN_RANGE",
-    CKR_WRAPPING_KEY_HANDLE_INVALID: "CKR_WRAPPING_KEY_HANDLE_INVALID",
-    CKR_RANDOM_NO_RNG: "CKR_RANDOM_NO_RNG", CKR_BUFFER_TOO_SMALL: "CKR_BUFFER_TOO_SMALL",
-    CKR_CRYPTOKI_NOT_INITIALIZED: "CKR_CRYPTOKI_NOT_INITIALIZED",
-    CKR_CRYPTOKI_ALREADY_INITIALIZED: "CKR_CRYPTOKI_ALREADY_INITIALIZED",
-    CKR_FUNCTION_REJECTED: "CKR_FUNCTION_REJECTED", CKR_ACTION_PROHIBITED: "CKR_ACTION_PROHIBITED",
-  ]
 }
 
 /// A Cryptoki call that failed.
 package struct CallFailure: Error {
   package let function: String
   package let returned: ReturnValue
+  /// As the standard writes it, where the call has one.
+  package let mechanism: String?
   /// What is wrong with an answer that Cryptoki itself calls right.
   package var problem: String?
 
@@ -131,9 +100,10 @@ package struct CallFailure: Error {
 
   private var opensInput: Bool { ["C_UnwrapKey", "C_Decrypt"].contains(function) }
 
-  package init(function: String, returned: ReturnValue, problem: String? = nil) {
+  package init(function: String, returned: ReturnValue, mechanism: String? = nil, problem: String? = nil) {
     self.function = function
     self.returned = returned
+    self.mechanism = mechanism
     self.problem = problem
   }
 
@@ -168,7 +138,7 @@ package struct CallFailure: Error {
         (.providerUnavailable, "the token is not there", "Plug it in, or check the HSM's connection.")
       case CKR_DEVICE_MEMORY, CKR_HOST_MEMORY:
         (.providerUnavailable, "the token has no room left", "Destroy what is not needed, or end other programs.")
-      case CKR_KEY_FUNCTION_NOT_PERMITTED:
+      case CKR_KEY_FUNCTION_NOT_PERMITTED, CKR_KEY_TYPE_INCONSISTENT:
         (.keyStateForbids, "the token does not allow this use of the key", "'strongroom key list' shows its state.")
       case CKR_TOKEN_WRITE_PROTECTED, CKR_SESSION_READ_ONLY:
         (.accessDenied, "the token is write-protected", "Use a token that takes new keys.")
@@ -194,11 +164,14 @@ package struct CallFailure: Error {
           "See the token's own log; docs/troubleshooting.md explains codes."
         )
       }
-    return KMSError(code, message, advice: advice, cause: "\(function): \(returned)")
+    return KMSError(
+      code, message, advice: advice, cause: "\(function)\(mechanism.map { " with \($0)" } ?? ""): \(returned)")
   }
 }
 
 /// Every Cryptoki call goes through here.
-func check(_ returned: UInt, _ function: String) throws(CallFailure) {
-  guard returned == CKR_OK else { throw CallFailure(function: function, returned: ReturnValue(returned)) }
+func check(_ returned: UInt, _ function: String, _ mechanism: String? = nil) throws(CallFailure) {
+  guard returned == CKR_OK else {
+    throw CallFailure(function: function, returned: ReturnValue(returned), mechanism: mechanism)
+  }
 }

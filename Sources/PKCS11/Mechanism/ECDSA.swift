@@ -18,7 +18,7 @@ extension Session {
       functions.C_GenerateKeyPair(
         handle, &mechanism, publicKey.attributes.baseAddress, publicKey.count, privateKey.attributes.baseAddress,
         privateKey.count, &pair.publicKey, &pair.privateKey),
-      "C_GenerateKeyPair")
+      "C_GenerateKeyPair", "CKM_EC_KEY_PAIR_GEN")
     return pair
   }
 
@@ -28,9 +28,9 @@ extension Session {
     var count = UInt(signature.count)
     try sound { () throws(CallFailure) in
       var mechanism = unsafe CK_MECHANISM(mechanism: CKM_ECDSA, pParameter: nil, ulParameterLen: 0)  // no parameter
-      try unsafe check(functions.C_SignInit(handle, &mechanism, key), "C_SignInit")  // for the call only
+      try unsafe check(functions.C_SignInit(handle, &mechanism, key), "C_SignInit", "CKM_ECDSA")  // call only
       try unsafe check(  // for the call only
-        functions.C_Sign(handle, &digest, UInt(digest.count), &signature, &count), "C_Sign")
+        functions.C_Sign(handle, &digest, UInt(digest.count), &signature, &count), "C_Sign", "CKM_ECDSA")
     }
     return Array(signature.prefix(Int(count)))
   }

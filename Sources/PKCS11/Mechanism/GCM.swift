@@ -24,6 +24,8 @@ package enum GCMIVBehaviour: String, Sendable, CaseIterable {
 
 /// AES-GCM (CKM_AES_GCM) by C_Encrypt and C_Decrypt: 12-byte IV, 16-byte tag, AAD never empty.
 extension Session {
+  private static let gcm = "CKM_AES_GCM"
+
   package func random(_ count: Int) throws(CallFailure) -> [UInt8] {
     var bytes = [UInt8](repeating: 0, count: count)
     try unsafe check(functions.C_GenerateRandom(handle, &bytes, UInt(count)), "C_GenerateRandom")  // for the call only
@@ -70,13 +72,13 @@ extension Session {
     var count = UInt(output.count)
     try sound { () throws(CallFailure) in
       try unsafe withMechanism(&iv, aad) { mechanism throws(CallFailure) in  // for the call only
-        try unsafe check(functions.C_EncryptInit(handle, mechanism, key), "C_EncryptInit")  // for the call only
+        try unsafe check(functions.C_EncryptInit(handle, mechanism, key), "C_EncryptInit", Self.gcm)  // call only
         // Within, as a token may write the IV late. Cryptoki does not write to the input.
         let returned = unsafe plaintext.withUnsafeBufferPointer {  // for the call only
           unsafe functions.C_Encrypt(  // for the call only
             handle, UnsafeMutablePointer(mutating: $0.baseAddress), UInt($0.count), &output, &count)
         }
-        try check(returned, "C_Encrypt")
+        try check(returned, "C_Encrypt", Self.gcm)
       }
     }
     output.removeLast(output.count - Int(min(count, UInt(output.count))))
@@ -89,16 +91,18 @@ extension Session {
     var iv = iv
     return try sound { () throws(CallFailure) in
       try unsafe withMechanism(&iv, aad) { mechanism throws(CallFailure) in  // for the call only
-        try unsafe check(functions.C_DecryptInit(handle, mechanism, key), "C_DecryptInit")  // for the call only
+        try unsafe check(functions.C_DecryptInit(handle, mechanism, key), "C_DecryptInit", Self.gcm)  // call only
       }
-      return try decryptStarted(ciphertext)
+      return try decryptStarted(ciphertext, Self.gcm)
     }
   }
 
   /// C_Decrypt after C_DecryptInit.
   ///
   /// - Parameter expecting: bytes that there should be, for a token that leaves the length at the buffer's size.
-  func decryptStarted(_ ciphertext: [UInt8], expecting: Int? = nil) throws(CallFailure) -> SecretBytes {
+  func decryptStarted(
+    _ ciphertext: [UInt8], _ mechanism: String, expecting: Int? = nil
+  ) throws(CallFailure) -> SecretBytes {
     try SecretBytes(capacity: ciphertext.count + 64) { output throws(CallFailure) in
       try unsafe output.withUnsafeMutableBufferPointer { buffer, written throws(CallFailure) in  // for the call
         var count = UInt(buffer.count)
@@ -106,7 +110,7 @@ extension Session {
           unsafe functions.C_Decrypt(  // for the call only
             handle, UnsafeMutablePointer(mutating: $0.baseAddress), UInt($0.count), buffer.baseAddress, &count)
         }
-        try check(returned, "C_Decrypt")
+        try check(returned, "C_Decrypt", mechanism)
         written = count < UInt(buffer.count) ? Int(count) : min(expecting ?? buffer.count, buffer.count)
       }
     }

@@ -75,7 +75,7 @@ extension Session {
     var wrapped = [UInt8](repeating: 0, count: 96)  // input + 64: size queries are wrong on some tokens
     var count = UInt(wrapped.count)
     let returned = unsafe functions.C_WrapKey(handle, &mechanism, kek, object, &wrapped, &count)  // for the call only
-    try sound { () throws(CallFailure) in try check(returned, "C_WrapKey") }
+    try sound { () throws(CallFailure) in try check(returned, "C_WrapKey", "CKM_AES_KEY_WRAP") }
     wrapped.removeLast(wrapped.count - Int(min(count, UInt(wrapped.count))))
     return wrapped
   }
@@ -91,7 +91,7 @@ extension Session {
         handle, &mechanism, kek, UnsafeMutablePointer(mutating: bytes.baseAddress), UInt(bytes.count),
         template.attributes.baseAddress, template.count, &object)
     }
-    try check(returned, "C_UnwrapKey")
+    try check(returned, "C_UnwrapKey", "CKM_AES_KEY_WRAP")
     return object
   }
 
@@ -114,7 +114,7 @@ extension Session {
       var prefix: [UInt8] = [0xA2, 0x01, 0x04, 0x20, 0x58, 0x20]
       var digest = [UInt8](repeating: 0, count: 32)
       var count = UInt(digest.count)
-      try unsafe check(functions.C_DigestInit(handle, &mechanism), "C_DigestInit")  // for the call only
+      try unsafe check(functions.C_DigestInit(handle, &mechanism), "C_DigestInit", "CKM_SHA256")  // call only
       try unsafe check(functions.C_DigestUpdate(handle, &prefix, UInt(prefix.count)), "C_DigestUpdate")  // call only
       try check(functions.C_DigestKey(handle, object), "C_DigestKey")
       try unsafe check(functions.C_DigestFinal(handle, &digest, &count), "C_DigestFinal")  // for the call only

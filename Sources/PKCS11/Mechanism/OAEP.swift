@@ -13,9 +13,12 @@ extension Session {
     try unsafe check(  // for the call only
       functions.C_GenerateKeyPair(
         handle, &mechanism, publicTemplate.attributes.baseAddress, publicTemplate.count,
-        privateTemplate.attributes.baseAddress, privateTemplate.count, &keys.0, &keys.1), "C_GenerateKeyPair")
+        privateTemplate.attributes.baseAddress, privateTemplate.count, &keys.0, &keys.1), "C_GenerateKeyPair",
+      "CKM_RSA_PKCS_KEY_PAIR_GEN")
     return keys
   }
+
+  private static let oaep = "CKM_RSA_PKCS_OAEP"
 
   /// - Parameter isSHA1: else SHA-256; for the mask as well.
   package func decryptOAEP(
@@ -30,9 +33,9 @@ extension Session {
         var mechanism = unsafe CK_MECHANISM(  // points to what outlives the call
           mechanism: CKM_RSA_PKCS_OAEP, pParameter: UnsafeMutableRawPointer(parameters),
           ulParameterLen: UInt(MemoryLayout<CK_RSA_PKCS_OAEP_PARAMS>.size))
-        try unsafe check(functions.C_DecryptInit(handle, &mechanism, key), "C_DecryptInit")  // for the call only
+        try unsafe check(functions.C_DecryptInit(handle, &mechanism, key), "C_DecryptInit", Self.oaep)  // call only
       }
-      return try decryptStarted(ciphertext, expecting: 32)
+      return try decryptStarted(ciphertext, Self.oaep, expecting: 32)
     }
   }
 }

@@ -53,7 +53,7 @@ extension Session {
     var mechanism = unsafe CK_MECHANISM(mechanism: CKM_AES_KEY_GEN, pParameter: nil, ulParameterLen: 0)  // no parameter
     try unsafe check(  // for the call only
       functions.C_GenerateKey(handle, &mechanism, template.attributes.baseAddress, template.count, &object),
-      "C_GenerateKey")
+      "C_GenerateKey", "CKM_AES_KEY_GEN")
     return object
   }
 

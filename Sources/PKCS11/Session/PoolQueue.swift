@@ -38,7 +38,10 @@ struct SessionPoolState {
   }
 
   /// After a grant: shared ones find a session, unless it was lost meanwhile.
-  mutating func takeGranted() -> Session? {
+  ///
+  /// - Parameter opensMore: whether who is alone is to open one more, though now, that nobody works, one is idle.
+  mutating func takeGranted(opensMore: Bool) -> Session? {
+    if isAlone, opensMore, openCount < limit { return nil }
     guard let session = idle.popLast() else { return nil }
     if isAlone {
       isAlone = false

@@ -65,7 +65,8 @@ package final class SessionPool: Watched {
     try hung.check()
     while true {
       try await acquire(state.withLock { $0.openCount < $0.limit } ? .alone : .shared, until)
-      if let session = state.withLock({ $0.takeGranted() }) {
+      // Calls of a fast token are made one after the other anyway.
+      if let session = state.withLock({ $0.takeGranted(opensMore: !pace.isFast) }) {
         grant()
         return try await run(session, until, weight, body)
       }
@@ -194,8 +195,8 @@ package final class SessionPool: Watched {
       }
       grant()
       return session
-    } catch let failure as CallFailure where failure.returned.rawValue == CKR_SESSION_COUNT {
-      // The pool is as large as the token says.
+    } catch let failure as CallFailure where !failure.returned.endsSession {
+      // CKR_SESSION_COUNT, or another word for it: the pool is as large as the token says.
       let hasOthers = state.withLock { state in
         state.limit = max(1, state.openCount)
         return state.openCount > 0

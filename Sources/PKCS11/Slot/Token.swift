@@ -13,8 +13,8 @@ package struct Token: Sendable {
   /// Whether it says of a secret key that it was made there. NSS says of every one that it was not (CKA_LOCAL).
   package let tellsLocal: Bool
   package let slot: UInt
-  /// What its abilities depend on.
-  package var identity: String { "\(manufacturer) \(model) \(serial) \(firmware)" }
+  /// What its abilities depend on. Serial numbers of some are all zeros: the label tells those apart.
+  package var identity: String { "\(manufacturer) \(model) \(serial) \(firmware) \(label)" }
   private let manufacturer: String
   private let model: String
   let flags: UInt

@@ -62,7 +62,9 @@ extension Session {
     }
     let failure = first ?? CallFailure("C_GenerateKey", problem: "no template")
     guard let makeDraft, let refused = refused(of: attributes, makeDraft) else { throw failure }
-    throw CallFailure(function: "\(failure.function) (\(refused.name) is refused)", returned: failure.returned)
+    throw CallFailure(
+      function: "\(failure.function) (\(refused.name) is refused)", returned: failure.returned,
+      mechanism: failure.mechanism)
   }
 
   /// Without which one the template is taken.

@@ -55,7 +55,7 @@ extension Session {
 
 extension KeyIndex.Entry {
   /// - Throws: ``KMSError/Code/doesNotOpen``, ``KMSError/Code/notSupported`` when it was wrapped by something else.
-  func check(_ wrapped: WrappedKey) throws {
+  func check(_ wrapped: WrappedKey, _ aad: [UInt8]) throws {
     guard wrapped.algorithm == algorithm else {
       throw KMSError(
         .notSupported, "a key wrapped by \(wrapped.algorithm) cannot be opened here",
@@ -67,6 +67,7 @@ extension KeyIndex.Entry {
       guard wrapped.iv.count == 12, wrapped.bytes.count == 48 else {
         throw Self.doesNotOpen("a key wrapped by A256GCM has 48 bytes and an IV of 12")
       }
+      guard !aad.isEmpty else { throw Self.doesNotOpen("a key wrapped by A256GCM is bound to additional data") }
     default:
       guard let publicKey, wrapped.bytes.count == (publicKey.bits + 7) / 8 else {
         throw Self.doesNotOpen("a key wrapped by RSA is as long as the modulus")

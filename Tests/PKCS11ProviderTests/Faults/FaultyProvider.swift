@@ -1,4 +1,5 @@
 import KMSCore
+import PKCS11
 import PKCS11Provider
 import TestSupport
 
@@ -16,6 +17,24 @@ extension FaultyModule {
         pin: SecretSource(description: "test") { [self] in try (pin ?? secret(token.pin)).read() },
         maxSessions: maxSessions, deadline: deadline, reopenInterval: reopenInterval,
         wrapAlgorithms: algorithms))
+  }
+}
+
+extension FaultyModule {
+  /// Runs `body` with a session beside the provider's, logged in, as another program would have it.
+  func withSession<R>(_ body: (Session) throws(CallFailure) -> R) throws -> R {
+    let module = try Module(path: path)
+    do throws(CallFailure) {
+      let session = try Session(module: module, slot: slot(in: module))
+      try session.login(pin: SecretBytes(copying: Array(token.pin.utf8).span))
+      return try body(session)
+    } catch { throw error.error }
+  }
+
+  private func slot(in module: Module) throws(CallFailure) -> UInt {
+    do { return try Token.find(label: token.label, serial: nil, in: module).slot } catch {
+      throw CallFailure("C_GetSlotList", problem: "\(error)")
+    }
   }
 }
 

@@ -175,6 +175,23 @@ struct LostTokenTests {
     await provider.close()
   }
 
+  /// The same fault has other codes elsewhere.
+  @Test(arguments: [
+    "CKR_FUNCTION_FAILED", "CKR_WRAPPED_KEY_INVALID", "CKR_WRAPPED_KEY_LEN_RANGE", "CKR_ENCRYPTED_DATA_INVALID",
+  ])
+  func badInputIsToldByWhateverCode(code: String) async throws {
+    let module = try FaultyModule()
+    let provider = try module.impatient()
+    let id = try await provider.makeKey()
+    let wrapped = try await provider.wrapOnce(id)
+    let before = module.calls(of: "C_Initialize")
+    try module.control("on C_UnwrapKey at 1 fail \(code)")
+    #expect(await failure { _ = try await provider.unwrap(wrapped, under: id, aad: boundData) }?.code == .doesNotOpen)
+    #expect(try await provider.roundTrips(id))
+    #expect(module.calls(of: "C_Initialize") == before)
+    await provider.close()
+  }
+
   @Test func theTokenGivesFewerSessionsThanAskedFor() async throws {
     let module = try FaultyModule("session-limit 3")
     let provider = try module.impatient(maxSessions: 16)

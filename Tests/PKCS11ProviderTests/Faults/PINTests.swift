@@ -33,12 +33,27 @@ struct PINTests {
   }
 
   /// Some tokens tell nothing in their flags.
-  @Test(arguments: ["CKR_PIN_INCORRECT", "CKR_PIN_LOCKED", "CKR_PIN_EXPIRED"])
+  @Test(arguments: ["CKR_PIN_INCORRECT", "CKR_PIN_INVALID", "CKR_PIN_LEN_RANGE", "CKR_PIN_LOCKED", "CKR_PIN_EXPIRED"])
   func aRefusedPINIsTriedOnce(code: String) async throws {
     let module = try FaultyModule("on C_Login fail \(code)")
     let provider = try module.impatient()
     for _ in 0..<3 { #expect(await failure { _ = try await provider.keyVersions(of: nil) } != nil) }
     #expect(module.calls(of: "C_Login") == 1)
+    await provider.close()
+  }
+
+  /// A PIN that is refused is no sign that the token is gone.
+  @Test(arguments: ["CKR_PIN_EXPIRED", "CKR_PIN_INCORRECT", "CKR_PIN_LOCKED"])
+  func noModuleIsStartedAnewForAPIN(code: String) async throws {
+    let module = try FaultyModule()
+    let provider = try module.impatient()
+    let id = try await provider.makeKey()
+    _ = try await provider.wrapOnce(id)
+    let (starts, logins) = (module.calls(of: "C_Initialize"), module.calls(of: "C_Login"))
+    try module.control("on C_WrapKey at 1 fail \(code)")
+    #expect(await failure { _ = try await provider.wrapOnce(id) } != nil)
+    #expect(try await provider.roundTrips(id))
+    #expect(module.calls(of: "C_Initialize") == starts && module.calls(of: "C_Login") == logins)
     await provider.close()
   }
 

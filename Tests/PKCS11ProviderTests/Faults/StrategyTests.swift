@@ -60,6 +60,8 @@ struct StrategyTests {
     "hide CKM_AES_KEY_WRAP", "list-only CKM_AES_KEY_WRAP", "missing C_WrapKey", "on C_UnwrapKey wrong-key",
     "make CKA_SENSITIVE=true in C_UnwrapKey",  // it hands out no unwrapped key
     "require CKA_VALUE_LEN in C_UnwrapKey",  // and SoftHSM behind it takes none
+    "refuse CKA_SENSITIVE=false in C_UnwrapKey",  // and SoftHSM's own default is true
+    "on C_WrapKey full-length",  // it could not be told how much of it is the key
   ])
   func whatTheTokenCannotDoIsNotChosen(fault: String) async throws {
     let provider = try FaultyModule(fault).impatient()
@@ -107,7 +109,14 @@ struct StrategyTests {
     "refuse CKA_DERIVE in C_GenerateKey CKR_ATTRIBUTE_TYPE_INVALID", "refuse CKA_PRIVATE in C_GenerateKey",
     "refuse CKA_SIGN in C_GenerateKey CKR_TEMPLATE_INCONSISTENT",
     "refuse CKA_VALUE_LEN in C_UnwrapKey",
-    "refuse CKA_PRIVATE in C_UnwrapKey",
+    "refuse CKA_PRIVATE in C_UnwrapKey", "refuse CKA_LABEL=",
+    // Readable by default, and no word about it.
+    "refuse CKA_EXTRACTABLE in C_UnwrapKey CKR_ATTRIBUTE_READ_ONLY\nmake CKA_EXTRACTABLE=true in C_UnwrapKey\n"
+      + "make CKA_EXTRACTABLE=true in C_CreateObject",
+    // Three tokens have three defaults of these.
+    "require CKA_SENSITIVE in C_GenerateKey\nrequire CKA_EXTRACTABLE in C_GenerateKey",
+    "require CKA_SENSITIVE in C_UnwrapKey\nrequire CKA_EXTRACTABLE in C_UnwrapKey",
+    "require CKA_PRIVATE in C_GenerateKey\nrequire CKA_PRIVATE in C_UnwrapKey\nrequire CKA_PRIVATE in C_CreateObject",
   ])
   func templatesFallBack(fault: String) async throws {
     let provider = try FaultyModule(fault).impatient()
