@@ -37,6 +37,9 @@ struct SessionPoolState {
     return session
   }
 
+  /// Whether all are in use and the token may have more.
+  var mayNeedMore: Bool { idle.isEmpty && openCount < limit }
+
   /// After a grant: shared ones find a session, unless it was lost meanwhile.
   ///
   /// - Parameter opensMore: whether who is alone is to open one more, though now, that nobody works, one is idle.

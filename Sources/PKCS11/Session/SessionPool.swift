@@ -64,7 +64,7 @@ package final class SessionPool: Watched {
     if let session = state.withLock({ $0.takeIdle() }) { return try await run(session, until, weight, body) }
     try hung.check()
     while true {
-      try await acquire(state.withLock { $0.openCount < $0.limit } ? .alone : .shared, until)
+      try await acquire(state.withLock { $0.mayNeedMore } ? .alone : .shared, until)
       // Calls of a fast token are made one after the other anyway.
       if let session = state.withLock({ $0.takeGranted(opensMore: !pace.isFast) }) {
         grant()
