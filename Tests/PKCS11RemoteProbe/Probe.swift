@@ -59,8 +59,6 @@ private final class Tally: Sendable {
     /// Since the last right answer.
     var isFailing = false
     var slowest = Duration.zero
-    var longestGap = Duration.zero
-    var lastRight = ContinuousClock.now
   }
   private let state = Mutex(State())
 
@@ -77,20 +75,17 @@ private final class Tally: Sendable {
   }
 
   func add(isRight: Bool) {
-    let right = state.withLock { state -> Int in
+    let (right, isAgain) = state.withLock { state in
       guard isRight else {
         state.wrong += 1
-        return 1
+        return (1, false)
       }
-      let now = ContinuousClock.now
-      state.longestGap = max(state.longestGap, now - state.lastRight)
-      state.lastRight = now
-      state.isFailing = false
+      defer { state.isFailing = false }
       state.right += 1
-      return state.right
+      return (state.right, state.isFailing)
     }
-    guard right.isMultiple(of: 1000) else { return }
-    print("at \(right)")
+    if isAgain { print("again \(Double(monotonicNanoseconds()) / 1e6)") }
+    if right.isMultiple(of: 1000) { print("at \(right)") }
     fflush(nil)
   }
 
@@ -110,7 +105,7 @@ private final class Tally: Sendable {
       let errors = state.errors.map { "error \($0.key) \($0.value)" }.sorted()
       return
         (["right \(state.right)", "wrong \(state.wrong)"] + errors + [
-          "slowest \(state.slowest / .milliseconds(1))", "gap \(state.longestGap / .milliseconds(1))",
+          "slowest \(state.slowest / .milliseconds(1))"
         ]).joined(separator: "\n")
     }
   }
