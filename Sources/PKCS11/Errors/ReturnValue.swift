@@ -13,9 +13,9 @@ package struct ReturnValue: Sendable, Hashable, CustomStringConvertible {
 
   package static let deviceError = ReturnValue(CKR_DEVICE_ERROR)
 
-  /// The session is gone, or its login: others may do.
+  /// The session is gone, or its login, or its slot has another number now: others may do.
   package var losesSession: Bool {
-    [CKR_SESSION_HANDLE_INVALID, CKR_SESSION_CLOSED, CKR_USER_NOT_LOGGED_IN].contains(rawValue)
+    [CKR_SESSION_HANDLE_INVALID, CKR_SESSION_CLOSED, CKR_USER_NOT_LOGGED_IN, CKR_SLOT_ID_INVALID].contains(rawValue)
   }
 
   /// The token is gone, or unsure.

@@ -89,6 +89,18 @@ struct LostTokenTests {
     await provider.close()
   }
 
+  /// The only session is given up after a failure; the slot that the next would be opened in has another number by now.
+  @Test func aSlotThatIsRenumberedBetweenTwoSessionsIsFound() async throws {
+    let module = try FaultyModule()
+    let provider = try module.impatient(reopenInterval: .seconds(1000))
+    let id = try await provider.makeKey()
+    _ = try await provider.wrapOnce(id)
+    try module.control("slots 7", "on C_WrapKey at 1 fail CKR_FUNCTION_FAILED")
+    _ = await failure { _ = try await provider.wrapOnce(id) }
+    #expect(try await provider.roundTrips(id))
+    await provider.close()
+  }
+
   @Test func aTokenThatIsTakenOutAndPutBackServesAgain() async throws {
     let module = try FaultyModule()
     let provider = try module.impatient()
