@@ -117,15 +117,16 @@ internal import Synchronization
   }
 
   private static func secondsUntilBack(_ provider: PKCS11Provider, _ key: KeyVersionID) async -> Int? {
+    var last: (any Error)?
     for second in 0...35 {
       let secret = SecretBytes.random(count: 32)
-      if let wrapped = try? await provider.wrap(secret, under: key, aad: [1]),
-        let back = try? await provider.unwrap(wrapped, under: key, aad: [1]), back.equals(secret)
-      {
-        return second
-      }
+      do {
+        let wrapped = try await provider.wrap(secret, under: key, aad: [1])
+        if try await provider.unwrap(wrapped, under: key, aad: [1]).equals(secret) { return second }
+      } catch { last = error }
       try? await Task.sleep(for: .seconds(1))
     }
+    print("The token is not used again: \(last.map { "\($0)" } ?? "what it unwraps is wrong")")
     return nil
   }
 

@@ -28,6 +28,7 @@ package struct AttributeType: RawRepresentable, Sendable, Hashable {
   package static let checkValue = Self(rawValue: CKA_CHECK_VALUE)
   package static let alwaysSensitive = Self(rawValue: CKA_ALWAYS_SENSITIVE)
   package static let alwaysAuthenticate = Self(rawValue: CKA_ALWAYS_AUTHENTICATE)
+  package static let modifiable = Self(rawValue: CKA_MODIFIABLE)
   package static let modulus = Self(rawValue: CKA_MODULUS)
   package static let modulusBits = Self(rawValue: CKA_MODULUS_BITS)
   package static let publicExponent = Self(rawValue: CKA_PUBLIC_EXPONENT)
@@ -61,6 +62,7 @@ extension AttributeType {
     CKA_CHECK_VALUE: "CKA_CHECK_VALUE",
     CKA_ALWAYS_SENSITIVE: "CKA_ALWAYS_SENSITIVE",
     CKA_ALWAYS_AUTHENTICATE: "CKA_ALWAYS_AUTHENTICATE",
+    CKA_MODIFIABLE: "CKA_MODIFIABLE",
     CKA_MODULUS: "CKA_MODULUS",
     CKA_MODULUS_BITS: "CKA_MODULUS_BITS",
     CKA_PUBLIC_EXPONENT: "CKA_PUBLIC_EXPONENT",

@@ -52,7 +52,9 @@ extension Session {
     let (forward, back): (AttributeType, AttributeType) =
       purpose.encrypts(by: entry.algorithm) ? (.encrypt, .decrypt) : (.wrap, .unwrap)
     let wanted = [(forward, purpose.seals(in: state)), (back, purpose.opens(in: state))]
-    if byCopy, try replace(keys, by: wanted) { return true }
+    // No step leads back from there: the token is to refuse one by C_SetAttributeValue, whoever makes it.
+    let stays: [(AttributeType, Bool)] = state.successors == [.destroyed] ? [(.modifiable, false)] : []
+    if byCopy, try replace(keys, by: wanted + stays) { return true }
     for key in keys {
       do throws(CallFailure) { for (type, flag) in wanted { try set(type, to: flag, of: key) } } catch {
         guard !error.returned.endsSession, !error.returned.meansStaleHandle else { throw error }
@@ -74,11 +76,7 @@ extension Session {
     ]
     let original = try attributes(of: keys[0], identity)
     guard original[2]?.isEmpty == false else { return false }  // nothing would show that two copies are one key
-    let copy: UInt
-    do throws(CallFailure) { copy = try self.copy(keys[0], Template(flags.map { ($0.0, .flag($0.1)) })) } catch {
-      guard !error.returned.endsSession, !error.returned.meansStaleHandle else { throw error }
-      return false
-    }
+    guard let copy = try copyOfAny(keys, Template(flags.map { ($0.0, .flag($0.1)) })) else { return false }
     guard try attributes(of: copy, identity) == original,
       try attributes(of: copy, flags.map(\.0)) == flags.map({ [$0.1 ? 1 : 0] })
     else {
@@ -87,5 +85,15 @@ extension Session {
     }
     for key in keys { try destroyIfThere(key) }
     return true
+  }
+
+  /// A copy of the first that the token copies; an earlier change may have left one that it does not.
+  private func copyOfAny(_ keys: [UInt], _ template: Template) throws(CallFailure) -> UInt? {
+    for key in keys {
+      do throws(CallFailure) { return try copy(key, template) } catch {
+        guard !error.returned.endsSession, !error.returned.meansStaleHandle else { throw error }
+      }
+    }
+    return nil
   }
 }

@@ -1,4 +1,5 @@
 import KMSCore
+import PKCS11
 import PKCS11Provider
 import TestSupport
 import Testing
@@ -66,6 +67,28 @@ struct StateTests {
     _ = try await provider.wrapOnce(id)
     try module.control("on C_WrapKey fail \(code)")
     #expect(await failure { _ = try await provider.wrapOnce(id) }?.code == .keyStateForbids)
+    await provider.close()
+  }
+
+  /// Who has a session and the PIN can give a deactivated key its flags back; a compromised one is never active again.
+  @Test func aCompromisedKeyTakesItsFlagsBackFromNobody() async throws {
+    let module = try FaultyModule()
+    let provider = try module.impatient()
+    let id = try await provider.makeKey()
+    for (state, refusal) in [(KeyState.deactivated, nil), (.compromised, ReturnValue(0x1B))] {
+      _ = try await provider.setState(state, of: id)
+      let returned: ReturnValue? = try module.withSession { session throws(CallFailure) in
+        let keys = try session.find(Template([(.id, .bytes(id.bytes)), (.objectClass, .number(4))]))
+        do throws(CallFailure) { for key in keys { try session.set(.wrap, to: true, of: key) } } catch {
+          return error.returned
+        }
+        return keys.count == 1 ? nil : ReturnValue(0)
+      }
+      #expect(returned == refusal, "\(state)")
+    }
+    #expect(try await provider.keyVersions(of: nil).map(\.state) == [.compromised])
+    _ = try await provider.setState(.destroyed, of: id)
+    #expect(try await provider.strayObjectCount() == 0)
     await provider.close()
   }
 }
