@@ -8,7 +8,7 @@
 
 /* Calls share it; what ends other callers' sessions is alone: real modules crash otherwise. */
 static pthread_rwlock_t calls = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
-_Thread_local bool wrong_key, corrupt, full_length, wrong_size;
+_Thread_local bool wrong_key, corrupt, full_length, wrong_size, skipped;
 _Thread_local CK_RV finish;
 
 static void wait_ms(CK_ULONG ms)
@@ -86,7 +86,7 @@ CK_RV enter(enum function function)
   notice_change(c);
   if (c->previous) forget_previous(c);
   if (c->missing[function]) return CKR_FUNCTION_NOT_SUPPORTED;
-  wrong_key = corrupt = full_length = wrong_size = false;
+  wrong_key = corrupt = full_length = wrong_size = skipped = false;
   finish = CKR_OK;
   for (int i = 0; i < c->rule_count; i++) {
     struct rule *rule = &c->rules[i];
@@ -99,6 +99,7 @@ CK_RV enter(enum function function)
     case CORRUPT: corrupt = true; break;
     case FULL_LENGTH: full_length = true; break;
     case WRONG_SIZE: wrong_size = true; break;
+    case SKIP: skipped = true; break;
     case FINISH: finish = rule->argument; break;
     case ALONE:
       if (!is_alone()) return CKR_FUNCTION_REJECTED;

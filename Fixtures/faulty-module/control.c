@@ -28,7 +28,7 @@ static bool word_in(const char *word, const char *const *words, int count, int *
 #define WORD(word, found, ...) \
   word_in(word, (const char *const[]){__VA_ARGS__}, sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *), found)
 #define ACTIONS "fail", "delay", "hang", "drop-sessions", "reset", "logout", "wrong-key", "corrupt", "finish", "alone", \
-  "full-length", "wrong-size"
+  "full-length", "wrong-size", "skip"
 
 /* on FUNCTION [at N | every N | from N | percent P] ACTION [CKR | MILLISECONDS] */
 static bool read_rule(char **words, int count, struct rule *rule)
@@ -48,7 +48,8 @@ static bool read_rule(char **words, int count, struct rule *rule)
   i += 1;
   bool needs_number = action == FAIL || action == DELAY || action == FINISH;
   if (i == count) return !needs_number;
-  return i + 1 == count && (needs_number || action == HANG) && number_named(words[i], &rule->argument);
+  return i + 1 == count && (needs_number || action == HANG) && number_named(words[i], &rule->argument) &&
+         !(action == FAIL && rule->argument == CKR_OK);
 }
 
 /* refuse ATTRIBUTE[=[true|false]] [in FUNCTION] [CKR]; the others alike, without the CKR */

@@ -35,7 +35,7 @@ const char *ckr_name(CK_RV rv);
 
 /* "on FUNCTION [WHEN] ACTION": what happens when a call comes in. */
 enum action {
-  FAIL, DELAY, HANG, DROP_SESSIONS, RESET, LOGOUT, WRONG_KEY, CORRUPT, FINISH, ALONE, FULL_LENGTH, WRONG_SIZE
+  FAIL, DELAY, HANG, DROP_SESSIONS, RESET, LOGOUT, WRONG_KEY, CORRUPT, FINISH, ALONE, FULL_LENGTH, WRONG_SIZE, SKIP
 };
 enum when { ALWAYS, AT, EVERY, FROM, PERCENT };
 struct rule {
@@ -97,7 +97,7 @@ CK_RV enter(enum function function);
 void leave(void);
 CK_RV traced(enum function function, CK_RV rv);
 /* What `enter` found for the call that this thread is in. */
-extern _Thread_local bool wrong_key, corrupt, full_length, wrong_size;
+extern _Thread_local bool wrong_key, corrupt, full_length, wrong_size, skipped;
 extern _Thread_local CK_RV finish;
 /* Spoils what a call puts out; `room` is what *length was before it. */
 CK_RV put_out(CK_RV rv, CK_BYTE_PTR out, CK_ULONG room, CK_ULONG_PTR length);

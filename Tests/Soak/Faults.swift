@@ -55,6 +55,9 @@ struct Faults: Sendable {
 
   func none() throws { try write([]) }
 
+  /// The module is ended and started anew.
+  func restart() throws { try write(["on C_WrapKey at 1 fail CKR_DEVICE_ERROR"]) }
+
   /// Nothing for half of the time, so that there are right answers too.
   func change() throws { try write(Bool.random() ? [] : mood.faults.randomElement()?() ?? []) }
 

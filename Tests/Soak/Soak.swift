@@ -32,32 +32,25 @@ internal import Synchronization
     let strayBefore = try await eventually { try await provider.strayObjectCount() }
     let census = Census()
     let end = ContinuousClock.now + .seconds(seconds)
-    let memory = try await withThrowingTaskGroup(of: [Memory].self) { group in
-      for i in 0..<8 {
+    var memory: [Memory] = []
+    while ContinuousClock.now < end {
+      let pause = min(end, .now + .seconds(5))
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        for i in 0..<8 {
+          group.addTask {
+            while ContinuousClock.now < pause { await use(provider, keys[i % 2], keys[(i + 1) % 2], census) }
+          }
+        }
         group.addTask {
-          while ContinuousClock.now < end { await use(provider, keys[i % 2], keys[(i + 1) % 2], census) }
-          return []
+          while ContinuousClock.now < pause {
+            try faults.change()
+            try await Task.sleep(for: .milliseconds(.random(in: 100...1500)))
+          }
         }
+        try await group.waitForAll()
       }
-      group.addTask {
-        while ContinuousClock.now < end {
-          try faults.change()
-          try await Task.sleep(for: .milliseconds(.random(in: 100...1500)))
-        }
-        return []
-      }
-      group.addTask {
-        var samples: [Memory] = []
-        while ContinuousClock.now < end {
-          try await Task.sleep(for: .milliseconds(500))
-          samples.append(Memory())
-          if samples.count % 120 == 0 { print("\(samples.count / 2) s: \(census), \(Memory())") }
-        }
-        return samples
-      }
-      var samples: [Memory] = []
-      for try await part in group { samples += part }
-      return samples
+      memory.append(try await memoryAnew(provider, faults, keys[0]))
+      if memory.count % 12 == 0 { print("\(memory.count * 5) s: \(census), \(memory[memory.count - 1])") }
     }
 
     try faults.none()
@@ -108,6 +101,17 @@ internal import Synchronization
       try? await Task.sleep(for: .milliseconds(1))  // what fails at once must not be all that is done
     } catch { census.count(isRight: false) }
     await Task.yield()
+  }
+
+  /// What is held after the module was ended and started anew, as SoftHSM frees what it had for a session's objects (240
+  /// bytes each, measured) only then.
+  private static func memoryAnew(_ provider: PKCS11Provider, _ faults: Faults, _ key: KeyVersionID) async throws
+    -> Memory
+  {
+    try faults.restart()
+    _ = await secondsUntilBack(provider, key)
+    try faults.none()
+    return Memory()
   }
 
   /// With a short deadline, threads that were left behind close the last ones.

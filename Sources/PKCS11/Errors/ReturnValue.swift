@@ -12,6 +12,7 @@ package struct ReturnValue: Sendable, Hashable, CustomStringConvertible {
   }
 
   package static let deviceError = ReturnValue(CKR_DEVICE_ERROR)
+  package static let objectHandleInvalid = ReturnValue(CKR_OBJECT_HANDLE_INVALID)
 
   /// The session is gone, or its login, or its slot has another number now: others may do.
   package var losesSession: Bool {
@@ -120,7 +121,7 @@ package struct CallFailure: Error {
       switch returned.rawValue {
       case _ where problem != nil:
         (.tokenNotTrustworthy, problem ?? "", "Run 'strongroom doctor --module' on this token, and ask its vendor.")
-      case CKR_USER_NOT_LOGGED_IN where function != "C_Login" && function != "C_OpenSession":
+      case CKR_USER_NOT_LOGGED_IN where !["C_Login", "C_OpenSession", Session.lookingForLogin].contains(function):
         (
           .notSupported, "the token wants a login for this one use of the key (CKA_ALWAYS_AUTHENTICATE)",
           "Make the key without CKA_ALWAYS_AUTHENTICATE: the suite cannot ask for a PIN at each use."

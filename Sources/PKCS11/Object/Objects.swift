@@ -17,6 +17,7 @@ extension Session {
         found += page.prefix(Int(count))
       } while count > 0
       try check(functions.C_FindObjectsFinal(handle), "C_FindObjectsFinal")
+      try checkLogin()
       return found
     }
   }
@@ -117,6 +118,7 @@ extension Session {
   package func attributesIfThere(of object: UInt, _ types: [AttributeType]) throws(CallFailure) -> [[UInt8]?]? {
     do throws(CallFailure) { return try attributes(of: object, types) } catch {
       guard error.returned.meansStaleHandle else { throw error }
+      try checkLogin()  // without one, every handle is stale
       return nil
     }
   }
@@ -124,7 +126,7 @@ extension Session {
   /// Destroys an object, unless another process has.
   package func destroyIfThere(_ object: UInt) throws(CallFailure) {
     do throws(CallFailure) { try destroy(object) } catch {
-      if error.returned.meansStaleHandle { return }
+      if error.returned.meansStaleHandle { return try checkLogin() }
       // Of two that destroy it at once, SoftHSM tells one that it failed (CKR_FUNCTION_FAILED): it is gone all the same.
       guard !error.returned.endsSession, case .some(.none) = try? attributesIfThere(of: object, [.id]) else {
         throw error

@@ -12,12 +12,16 @@ package final class Session: @unchecked Sendable {  // handed from caller to cal
   var isSound = true
   /// How keys are put into the session and got out of it, settled by ``Session/settle(_:)``.
   package var profile: SessionKeyProfile
+  /// Whether it told of its login when there was one: not all tokens do.
+  var showsLogin: Bool
   var copies = KEKCopies()
   /// Where the pool makes its calls; nil for the one that holds the login.
   var lane: Lane?
 
   /// Opens a read-write session: some tokens have no others.
-  package init(module: Module, slot: UInt, profile: SessionKeyProfile = .full) throws(CallFailure) {
+  package init(
+    module: Module, slot: UInt, profile: SessionKeyProfile = .full, showsLogin: Bool = false
+  ) throws(CallFailure) {
     try module.beginSession()
     var handle: UInt = 0
     do throws(CallFailure) {
@@ -31,6 +35,7 @@ package final class Session: @unchecked Sendable {  // handed from caller to cal
     self.module = module
     self.handle = handle
     self.profile = profile
+    self.showsLogin = showsLogin
   }
 
   /// Whoever held it last may be a thread that was stuck in a call.
@@ -49,18 +54,29 @@ package final class Session: @unchecked Sendable {  // handed from caller to cal
           handle, CKU_USER, UnsafeMutablePointer(mutating: $0.baseAddress), UInt($0.count))
       }
     }
-    guard returned != CKR_USER_ALREADY_LOGGED_IN else { return }
-    try check(returned, "C_Login")
+    if returned != CKR_USER_ALREADY_LOGGED_IN { try check(returned, "C_Login") }
+    showsLogin = (try? isLoggedIn()) ?? false
   }
+
+  private func isLoggedIn() throws(CallFailure) -> Bool {
+    var info = CK_SESSION_INFO()
+    try unsafe check(functions.C_GetSessionInfo(handle, &info), "C_GetSessionInfo")  // `info` outlives the call
+    return [CKS_RO_USER_FUNCTIONS, CKS_RW_USER_FUNCTIONS].contains(info.state)
+  }
+
+  /// Without a login, a token finds no private objects, and calls that a success.
+  func checkLogin() throws(CallFailure) {
+    guard showsLogin, try !isLoggedIn() else { return }
+    throw CallFailure(function: Self.lookingForLogin, returned: ReturnValue(CKR_USER_NOT_LOGGED_IN))
+  }
+
+  static let lookingForLogin = "C_GetSessionInfo"
 
   /// How long the simplest call takes: the median of some, as any can be interrupted.
   package func simplestCallNanoseconds() -> UInt64 {
     let times = (0..<7).map { _ in
       let start = Moment.now
-      if (try? random(16)) == nil {
-        var info = CK_SESSION_INFO()
-        _ = unsafe functions.C_GetSessionInfo(handle, &info)  // `info` outlives the call
-      }
+      if (try? random(16)) == nil { _ = try? isLoggedIn() }
       return Moment.now - start
     }
     return times.sorted()[times.count / 2]

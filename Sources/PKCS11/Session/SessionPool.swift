@@ -35,6 +35,7 @@ package final class SessionPool: Watched {
   let state: Mutex<SessionPoolState>
   private let slot: UInt
   private let profile: SessionKeyProfile
+  private let showsLogin: Bool
   private let pace: Pace
   private let hung: HungCalls
 
@@ -45,6 +46,7 @@ package final class SessionPool: Watched {
   ) throws(KMSError) {
     module = login.module
     profile = login.profile
+    showsLogin = login.showsLogin
     slot = token.slot
     self.deadline = deadline
     self.pace = pace
@@ -215,10 +217,10 @@ package final class SessionPool: Watched {
     try checkIsOpen()
     await end(state.withLock { $0.takeDoomed() }, until)
     let lane = try makeLane()
-    let (module, slot, profile) = (module, slot, profile)
+    let (module, slot, profile, showsLogin) = (module, slot, profile, showsLogin)
     let opened: Result<Session, CallFailure>? = try await lane.run(until: until) {
       do throws(CallFailure) {
-        return .success(try Session(module: module, slot: slot, profile: profile))
+        return .success(try Session(module: module, slot: slot, profile: profile, showsLogin: showsLogin))
       } catch { return .failure(error) }
     }
     guard let opened else {

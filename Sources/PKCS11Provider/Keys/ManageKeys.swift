@@ -82,10 +82,7 @@ extension PKCS11Provider: KeyImporting {
       guard state != version.state else { return version }
       defer { connection.forgetKeys() }
       guard state != .destroyed else {
-        try await connection.pool.alone { session throws(CallFailure) in
-          for key in entry.all { try session.destroyIfThere(key) }  // first: a record without a key says nothing
-          try session.removeRecords(of: id)
-        }
+        try await connection.pool.alone { session throws(CallFailure) in try session.destroy(entry) }
         await Self.copiesEnd()
         return version.with(state: .destroyed)
       }

@@ -89,6 +89,21 @@ struct LostTokenTests {
     await provider.close()
   }
 
+  /// Without a login a token finds no keys, and calls that a success.
+  @Test func aLoginThatIsLostIsNoTokenWithoutKeys() async throws {
+    let module = try FaultyModule()
+    let provider = try module.impatient(reopenInterval: .seconds(1000))
+    let id = try await provider.makeKey()
+    for function in ["C_FindObjectsInit", "C_FindObjects", "C_GetAttributeValue", "C_FindObjectsFinal"] {
+      try module.control("on \(function) at 1 logout")
+      #expect(try await provider.keyVersions(of: nil).map(\.id) == [id], "\(function)")
+    }
+    try module.control("now logout")
+    #expect(try await provider.keyVersions(of: nil).map(\.id) == [id])
+    #expect(try await provider.roundTrips(id))
+    await provider.close()
+  }
+
   /// The only session is given up after a failure; the slot that the next would be opened in has another number by now.
   @Test func aSlotThatIsRenumberedBetweenTwoSessionsIsFound() async throws {
     let module = try FaultyModule()

@@ -91,4 +91,22 @@ struct StateTests {
     #expect(try await provider.strayObjectCount() == 0)
     await provider.close()
   }
+
+  @Test func aKeyThatTheTokenOnlySaysItDestroysIsNotDestroyed() async throws {
+    let module = try FaultyModule()
+    let provider = try module.impatient()
+    let id = try await provider.makeKey()
+    _ = try await provider.setState(.deactivated, of: id)
+    try module.control("on C_DestroyObject skip")
+    let error = await failure { _ = try await provider.setState(.destroyed, of: id) }
+    #expect(error?.code == .tokenNotTrustworthy, "\(error as Any)")
+    try module.control()
+    #expect(try await provider.keyVersions(of: nil).map(\.state) == [.deactivated])
+    // Without a login, no handle names anything.
+    try module.control("on C_DestroyObject at 1 logout")
+    #expect(try await provider.setState(.destroyed, of: id).state == .destroyed)
+    #expect(try await provider.keyVersions(of: nil) == [])
+    #expect(try await provider.strayObjectCount() == 0)
+    await provider.close()
+  }
 }
