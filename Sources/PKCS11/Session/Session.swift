@@ -47,15 +47,22 @@ package final class Session: @unchecked Sendable {  // handed from caller to cal
 
   /// Logs the user in for all sessions of this process.
   package func login(pin: borrowing SecretBytes) throws(CallFailure) {
-    let returned = pin.withBytes { bytes in
-      // Cryptoki takes a pointer that it does not write to
-      unsafe bytes.withUnsafeBufferPointer {  // for the call only
-        unsafe functions.C_Login(  // for the call only
-          handle, CKU_USER, UnsafeMutablePointer(mutating: $0.baseAddress), UInt($0.count))
+    // Once, unless it is lost at once, or the token never tells of it.
+    for _ in 0..<3 {
+      let returned = pin.withBytes { bytes in
+        // Cryptoki takes a pointer that it does not write to
+        unsafe bytes.withUnsafeBufferPointer {  // for the call only
+          unsafe functions.C_Login(  // for the call only
+            handle, CKU_USER, UnsafeMutablePointer(mutating: $0.baseAddress), UInt($0.count))
+        }
       }
+      if returned != CKR_USER_ALREADY_LOGGED_IN { try check(returned, "C_Login") }
+      do throws(CallFailure) { showsLogin = try isLoggedIn() } catch {
+        guard error.returned.meansCannot else { throw error }
+        return
+      }
+      if showsLogin { return }
     }
-    if returned != CKR_USER_ALREADY_LOGGED_IN { try check(returned, "C_Login") }
-    showsLogin = (try? isLoggedIn()) ?? false
   }
 
   private func isLoggedIn() throws(CallFailure) -> Bool {

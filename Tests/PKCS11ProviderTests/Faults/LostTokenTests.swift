@@ -93,6 +93,7 @@ struct LostTokenTests {
   @Test func aLoginThatIsLostIsNoTokenWithoutKeys() async throws {
     let module = try FaultyModule()
     let provider = try module.impatient(reopenInterval: .seconds(1000))
+    try module.control("on C_GetSessionInfo at 1 logout")
     let id = try await provider.makeKey()
     for function in ["C_FindObjectsInit", "C_FindObjects", "C_GetAttributeValue", "C_FindObjectsFinal"] {
       try module.control("on \(function) at 1 logout")
@@ -102,6 +103,10 @@ struct LostTokenTests {
     #expect(try await provider.keyVersions(of: nil).map(\.id) == [id])
     #expect(try await provider.roundTrips(id))
     await provider.close()
+    try module.control("missing C_GetSessionInfo")
+    let other = try module.impatient()
+    #expect(try await other.roundTrips(id))
+    await other.close()
   }
 
   /// The only session is given up after a failure; the slot that the next would be opened in has another number by now.
