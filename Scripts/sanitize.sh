@@ -29,7 +29,7 @@ for kind in "${kinds[@]}"; do
   mkdir "$folder/reports"
   # The processes that tests start write their reports there as well.
   common="log_path=$PWD/$folder/reports/report"
-  export ASAN_OPTIONS="detect_leaks=1:$common" LSAN_OPTIONS="suppressions=$suppressions/leaks"
+  export ASAN_OPTIONS="detect_leaks=1:$common" LSAN_OPTIONS="suppressions=$suppressions/leaks:print_suppressions=0"
   export TSAN_OPTIONS="suppressions=$suppressions/races:$common"
   swift test "${build[@]}" --skip-build --experimental-maximum-parallelization-width 4 "$@" || status=1
   for report in "$folder"/reports/*; do
