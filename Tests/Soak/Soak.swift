@@ -111,6 +111,7 @@ internal import Synchronization
     try faults.restart()
     _ = await secondsUntilBack(provider, key)
     try faults.none()
+    heap_give_back()
     return Memory()
   }
 
