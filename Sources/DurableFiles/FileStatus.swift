@@ -14,6 +14,8 @@ package struct FileStatus: Sendable, Hashable {
 
   package var isRegularFile: Bool { mode & UInt32(S_IFMT) == UInt32(S_IFREG) }
   package var isFolder: Bool { mode & UInt32(S_IFMT) == UInt32(S_IFDIR) }
+  /// Whether its owner may write it.
+  package var isWritable: Bool { mode & UInt32(S_IWUSR) != 0 }
   /// Whether anyone but the owner has any right to it.
   package var isExposed: Bool { mode & 0o077 != 0 }
 

@@ -58,7 +58,7 @@ extension FilePath {
       return lines.last == [] ? lines.dropLast() : lines
     }
   }
-  func put(_ bytes: some Sequence<UInt8>) throws { try Data(bytes).write(to: URL(filePath: string)) }
+  func put(_ bytes: some Sequence<UInt8>) throws { try Data(bytes).write(to: URL(filePath: string), options: .atomic) }
 }
 
 extension LogVerification {

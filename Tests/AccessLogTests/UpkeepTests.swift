@@ -1,4 +1,5 @@
 import CryptoPrimitives
+import DurableFiles
 import Foundation
 import KMSCore
 import SystemPackage
@@ -171,6 +172,47 @@ import Testing
       await log.close()
       let result = try test.verify(folder)
       #expect(result.findings == [] && result.logs == 1)
+    }
+  }
+
+  /// A server's log, in a folder where commands were at work ever since.
+  @Test func whatACrashLeftIsFoundAmongManyLaterLogs() async throws {
+    try await withFolder { folder in
+      let test = try await TestSigner()
+      let first = folder.appending("first")
+      let log = try AccessLogFile(AccessLogSettings(directory: first), signer: test.signer)
+      for _ in 0..<5 { try await log.report(AccessEvent(.wrap)) }
+      let copy = folder.appending("copy")
+      try crash(first, copy, cutting: 10)
+      await log.close()
+      let crashed = try #require(try logFiles(copy).first)
+      for i in 0..<300 {
+        let name = LogFileName(started: .now().advanced(by: .seconds(i)), process: 4711).description
+        try copy.appending(name).put([])
+        try FileManager.default.setAttributes([.posixPermissions: 0o400], ofItemAtPath: copy.appending(name).string)
+      }
+      await CrashedLogs(directory: copy, signer: test.signer, durability: .written).close()
+      let own = try readAll(copy, AccessFilter(includesOwn: true)).records
+      #expect(own.contains { $0.reason?.hasPrefix("its writer died") == true })
+      #expect(try FileStatus(copy.appending(crashed))?.isWritable == false)
+    }
+  }
+
+  /// So that a start need not look into it again.
+  @Test(arguments: [true, false]) func whatIsEndedCannotBeWritten(_ isSigned: Bool) async throws {
+    try await withFolder { folder in
+      let test = try await TestSigner()
+      let log = try AccessLogFile(
+        AccessLogSettings(directory: folder, rotateAt: 4096), signer: isSigned ? test.signer : nil)
+      for _ in 0..<90 { try await log.report(AccessEvent(.wrap)) }
+      let files = try logFiles(folder)
+      #expect(files.count > 2)
+      func areWritable() throws -> [Bool] {
+        try files.map { try FileStatus(folder.appending($0))?.isWritable ?? false }
+      }
+      #expect(try areWritable() == files.map { $0 == files.last })
+      await log.close()
+      #expect(try !areWritable().contains(true))
     }
   }
 

@@ -121,7 +121,9 @@ struct LineWriter: ~Copyable, Sendable {
 
   var isOpen: Bool { file != nil }
 
+  /// One that is sealed has no last checkpoint then, unless it was ended before.
   mutating func close() {
+    if let file, tree == nil { LogFiles.makeReadOnly(file) }
     try? file?.close()
     file = nil
   }
@@ -179,6 +181,7 @@ struct LineWriter: ~Copyable, Sendable {
       throw error
     }
     if let old = before.file {
+      LogFiles.makeReadOnly(old)
       try? old.close()
       finished.append(before.path)
     }

@@ -14,6 +14,7 @@ struct EndedLog: Sendable {
       try FileFailure.mapping("write", path) {
         try file.writeAll(EventLine.checkpoint(note).bytes)
         if durability == .synced { try sync(file) }
+        LogFiles.makeReadOnly(file)
       }
     }
   }

@@ -12,30 +12,26 @@ struct CrashedLogs: Sendable {
   let durability: AccessLogSettings.Durability
   var progress = UpkeepProgress()
 
-  // So many of the newest files that need nothing, and older ones are not looked at: earlier starts did.
-  private static let enough = 256
-
+  /// Of a folder with many files it looks at those that can be written: what is ended is not (``LogFiles/makeReadOnly(_:)``).
   func close() async {
     guard let files = try? LogFileName.all(in: directory) else { return }
-    var continued: Set<String> = []  // logs that have a later file
-    var good = 0
-    for name in files.reversed() where good < Self.enough {
+    for name in files.reversed() where !name.isCompressed {
       progress.step()
       let path = directory.appending(name.description)
-      let origin = (try? FileIntroduction(of: path))?.origin
-      if let origin, !continued.insert(origin).inserted { continue }
-      guard !name.isCompressed, let file = Self.takeOver(path) else {
-        good += 1
-        continue
-      }
-      if let origin, isContinued(origin, after: name) {
-        try? file.close()
-        continue
-      }
-      let left = try? LeftLog(path, file, isSealed: origin != nil, progress)
-      if let left { await finish(left) } else { good += 1 }
+      guard (try? FileStatus(path))?.isWritable == true, let file = Self.takeOver(path) else { continue }
+      if await end(name, path, file) { LogFiles.makeReadOnly(file) }
       try? file.close()
     }
+  }
+
+  /// Whether nothing remains to be done to it.
+  private func end(_ name: LogFileName, _ path: FilePath, _ file: FileDescriptor) async -> Bool {
+    do {
+      let origin = try FileIntroduction(of: path)?.origin
+      if let origin, isContinued(origin, after: name) { return true }
+      guard let left = try LeftLog(path, file, isSealed: origin != nil, progress) else { return true }
+      return try await finish(left)
+    } catch { return false }  // the next start tries again, and whoever verifies the log is told
   }
 
   /// The file, if nobody writes it.
@@ -58,12 +54,12 @@ struct CrashedLogs: Sendable {
     }
   }
 
-  private func finish(_ left: LeftLog) async {
-    do {
-      guard let checkpoint = try left.end(durability), let signer else { return }
-      let note = try await signer.sign(checkpoint.text)
-      try left.add(.checkpoint(note), durability)
-    } catch {}  // the next start tries again, and whoever verifies the log is told
+  private func finish(_ left: LeftLog) async throws -> Bool {
+    guard let checkpoint = try left.end(durability) else { return true }
+    guard let signer else { return false }
+    let note = try await signer.sign(checkpoint.text)
+    try left.add(.checkpoint(note), durability)
+    return true
   }
 }
 
