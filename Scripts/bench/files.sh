@@ -12,7 +12,7 @@ what=("${@:3}")
 [ ${#what[@]} -gt 0 ] || what=(strongroom age openssl tink aws)
 build strongroom
 PATH=$BIN:$PATH
-python=$PWD/.build/bench/bin/python bench=$PWD/Scripts/bench
+bench=$PWD/Scripts/bench
 cores=$(nproc)
 work=$(mktemp -d -p "${FOLDER:-/dev/shm}")
 trap 'rm -rf "$work"' EXIT
@@ -84,15 +84,13 @@ fi
 if wants openssl; then
   key=$(openssl rand -hex 32) iv=$(openssl rand -hex 16) peers+=(openssl)
 fi
-if { wants tink || wants aws; } && [ ! -x "$python" ] && [ "${PIP:-}" != no ]; then
-  python3 -m venv "$(dirname "$(dirname "$python")")" && "$python" -m pip -q install tink aws-encryption-sdk >/dev/null || true
+if wants tink; then
+  if has_python tink.streaming_aead tink; then peers+=(tink); else skip "tink (pip install tink, in .build/bench)"; fi
 fi
-for peer in tink aws; do
-  wants $peer || continue
-  if "$python" -c "import $([ $peer = tink ] && echo tink.streaming_aead || echo aws_encryption_sdk)" 2>/dev/null; then
-    peers+=($peer)
-  else skip "$peer (pip install $([ $peer = tink ] && echo tink || echo aws-encryption-sdk), in .build/bench)"; fi
-done
+if wants aws; then
+  if has_python aws_encryption_sdk aws-encryption-sdk; then peers+=(aws)
+  else skip "aws (pip install aws-encryption-sdk, in .build/bench)"; fi
+fi
 
 for ((round = 1; round <= rounds; round++)); do
   floor

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Wrapping and unwrapping through everything (manager, decorator, log `written`, sessions) on SoftHSM, against the C floor
 # of the same run: Scripts/bench/keys.sh [ROUNDS [SECONDS]]. In each round the floor is taken before and after; medians.
-# The 99th percentile is held against that of the token's bare calls, made in the same process.
+# The 99th percentile is held against that of the token's bare calls, made in the same process. Beside it python-pkcs11,
+# which logs nothing and keeps no versions; skipped with a word where it cannot be installed.
 . "$(dirname "$0")/prepare.sh"
 with_token "$@"
 build strongroom
@@ -16,16 +17,24 @@ providers: { hsm: { type: pkcs11, uri: "$STRONGROOM_TEST_URI", wrap-algorithms: 
 access-log: { path: $work/log }
 END
 done
+export PEER=
+if has_python pkcs11 python-pkcs11; then PEER=$python
+else echo "skipped: python-pkcs11 (pip install python-pkcs11, in .build/bench)"; fi
 export WORK=$work MODULE=$(sed -n 's/.*module-path=\([^&]*\).*/\1/p' <<<"$STRONGROOM_TEST_URI")
 python3 - <<'END'
 import json, os, statistics, subprocess
 work, seconds = os.environ["WORK"], os.environ["SECONDS_EACH"]
 pin = open(os.environ["STRONGROOM_TEST_PIN_FILE"]).read().strip()
 
-def floor(callers):
-    out = subprocess.run([work + "/p11floor", os.environ["MODULE"], "test", pin, str(callers), seconds],
-                         check=True, capture_output=True, text=True).stdout
+def rates(command, **given):
+    out = subprocess.run(command, check=True, capture_output=True, text=True, **given).stdout
     return {line.split()[0]: float(line.split()[2]) for line in out.splitlines()}
+
+def floor(callers):
+    return rates([work + "/p11floor", os.environ["MODULE"], "test", pin, str(callers), seconds])
+
+def peer():
+    return rates([os.environ["PEER"], "Scripts/bench/wrap_pkcs11.py", os.environ["MODULE"], "test", seconds], input=pin + "\n")
 
 def bench(algorithm, callers):
     out = subprocess.run([os.environ["BIN"] + "/strongroom", "bench", "--config", f"{work}/{algorithm}.yaml", "--only", "keys",
@@ -47,6 +56,11 @@ for algorithm, (wrap, unwrap) in names.items():
                 rows[name].append((rate, rate / statistics.mean((before[name], after[name])),
                                    measured[what]["p99_us"] / measured[bare]["p99_us"]))
         for name, values in rows.items():
-            rates, shares, tails = zip(*values)
-            print(f"| {name} | {callers} | {statistics.median(rates):,.0f} | {shown(shares)} | {shown(tails)} |")
+            made, shares, tails = zip(*values)
+            print(f"| {name} | {callers} | {statistics.median(made):,.0f} | {shown(shares)} | {shown(tails)} |")
+if os.environ["PEER"]:
+    rounds = [(floor(1), peer(), floor(1)) for _ in range(int(os.environ["ROUNDS"]))]
+    for name in rounds[0][1]:
+        shares = [made[name] / statistics.mean((before[name], after[name])) for before, made, after in rounds]
+        print(f"| python-pkcs11: {name} | 1 | {statistics.median(r[1][name] for r in rounds):,.0f} | {shown(shares)} | |")
 END

@@ -13,3 +13,12 @@ build() {
   for product in "$@"; do swift build -c release --static-swift-stdlib --product "$product" --quiet; done
   BIN=$(swift build -c release --show-bin-path)
 }
+
+# Whether Python has a module, after an attempt to install its package beside the build, outside git (PIP=no: none is
+# made): has_python MODULE PACKAGE. It is run by $python.
+python=$PWD/.build/bench/bin/python
+has_python() {
+  [ -x "$python" ] || [ "${PIP:-}" = no ] || python3 -m venv "$(dirname "$(dirname "$python")")" || return 1
+  "$python" -c "import $1" 2>/dev/null && return
+  [ "${PIP:-}" != no ] && "$python" -m pip -q install "$2" >/dev/null 2>&1 && "$python" -c "import $1" 2>/dev/null
+}

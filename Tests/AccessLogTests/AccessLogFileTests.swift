@@ -10,13 +10,14 @@ import Testing
     try await withFolder { folder in
       let log = try AccessLogFile(AccessLogSettings(directory: folder.appending("a/log")))
       try await log.report(AccessEvent(.health))
-      await log.close()
       let inner = folder.appending("a/log")
       let name = try #require(try files(in: inner).first)
       func mode(_ path: FilePath) throws -> Int {
         try #require(FileManager.default.attributesOfItem(atPath: path.string)[.posixPermissions] as? Int)
       }
       #expect(try mode(inner) == 0o700 && mode(inner.appending(name)) == 0o600)
+      await log.close()
+      #expect(try mode(inner.appending(name)) == 0o400)
       #expect(LogFileName(name) != nil && name.hasSuffix("-\(getpid()).jsonl"))
     }
   }

@@ -37,27 +37,46 @@ import TestSupport
     let folder = TemporaryFolder()
     do {
       let manager = try await open(mode, in: folder)
+      // Each caller has data and a principal of its own, as requests have, and as the floor's threads have.
+      let load = try await Array(0..<callers).asyncMap { _ in try await Load(size, manager) }
+      let seal = try await time(callers, seconds) { caller, i in
+        let load = load[caller]
+        _ = try await manager.encrypt(load.plaintext, context: load.contexts[i & 63])
+      }
+      let open = try await time(callers, seconds) { caller, i in
+        let load = load[caller]
+        _ = try await manager.decrypt(load.messages[i & 63], context: load.contexts[i & 63])
+      }
+      print("\(mode) \(callers) one \(seal) \(open)")
+      let count = Load.rows
+      let sealMany = try await time(callers, seconds, of: count) { caller, _ in
+        _ = try await manager.encrypt(load[caller].rows)
+      }
+      let openMany = try await time(callers, seconds, of: count) { caller, _ in
+        _ = try await manager.decrypt(load[caller].sealed)
+      }
+      print("\(mode) \(callers) batch \(sealMany) \(openMany)")
+      await manager.close()
+    }
+  }
+
+  private final class Load: Sendable {
+    static let rows = 1000
+    let plaintext: [UInt8]
+    let contexts: [EncryptionContext]
+    let messages: [[UInt8]]
+    let rows: [Field]
+    let sealed: [Field]
+
+    init(_ size: Int, _ manager: DataAtRestManager) async throws {
       let plaintext = (0..<size).map { UInt8(truncatingIfNeeded: $0) }
       let contexts = try (0..<64).map {
         try EncryptionContext([("table", "person"), ("column", "ssn"), ("row", "\(1000 + $0)")])
       }
-      let messages = try await contexts.asyncMap { try await manager.encrypt(plaintext, context: $0) }
-      try await withPrincipal("billing-service") {
-        let seal = try await time(callers, seconds) { i in
-          _ = try await manager.encrypt(plaintext, context: contexts[i & 63])
-        }
-        let open = try await time(callers, seconds) { i in
-          _ = try await manager.decrypt(messages[i & 63], context: contexts[i & 63])
-        }
-        print("\(mode) \(callers) one \(seal) \(open)")
-        let count = 1000
-        let rows = (0..<count).map { Field(plaintext, context: contexts[$0 & 63]) }
-        let sealed = zip(try await manager.encrypt(rows), rows).map { Field($0, context: $1.context) }
-        let sealMany = try await time(callers, seconds, of: count) { _ in _ = try await manager.encrypt(rows) }
-        let openMany = try await time(callers, seconds, of: count) { _ in _ = try await manager.decrypt(sealed) }
-        print("\(mode) \(callers) batch \(sealMany) \(openMany)")
-      }
-      await manager.close()
+      let rows = (0..<Self.rows).map { Field(plaintext, context: contexts[$0 & 63]) }
+      (self.plaintext, self.contexts, self.rows) = (plaintext, contexts, rows)
+      messages = try await contexts.asyncMap { try await manager.encrypt(plaintext, context: $0) }
+      sealed = zip(try await manager.encrypt(rows), rows).map { Field($0, context: $1.context) }
     }
   }
 
@@ -132,22 +151,24 @@ import TestSupport
 
   /// Mean nanoseconds of an operation.
   private static func time(
-    _ callers: Int, _ seconds: Double, of each: Int = 1, _ body: @escaping @Sendable (Int) async throws -> Void
+    _ callers: Int, _ seconds: Double, of each: Int = 1, _ body: @escaping @Sendable (Int, Int) async throws -> Void
   ) async throws -> Int {
     try await withThrowingTaskGroup(of: Double.self) { group in
-      for _ in 0..<callers {
+      for caller in 0..<callers {
         group.addTask {
-          let start = ContinuousClock.now
-          let end = start + .seconds(seconds)
-          var (count, now) = (0, start)
-          repeat {
-            for _ in 0..<max(1, 1000 / each) {
-              try await body(count)
-              count += 1
-            }
-            now = .now
-          } while now < end
-          return (now - start) / .nanoseconds(1) / Double(count * each)
+          try await withPrincipal("billing-service") {
+            let start = ContinuousClock.now
+            let end = start + .seconds(seconds)
+            var (count, now) = (0, start)
+            repeat {
+              for _ in 0..<max(1, 1000 / each) {
+                try await body(caller, count)
+                count += 1
+              }
+              now = .now
+            } while now < end
+            return (now - start) / .nanoseconds(1) / Double(count * each)
+          }
         }
       }
       return Int(try await group.reduce(0, +) / Double(callers))

@@ -14,6 +14,11 @@ public enum SoftHSM {
 
     public var uri: String { "pkcs11:token=\(label)?module-path=\(module)" }
 
+    /// One more token beside it, with its label and PIN.
+    public func makeTwin() throws {
+      try SoftHSM.initialize(self, SoftHSM.configuration(of: String(label.dropFirst(5))))
+    }
+
     /// A provider on this token.
     public func provider(
       name: String = "hsm", pin: String? = nil, uri: String? = nil, maxSessions: Int = 8
@@ -50,12 +55,16 @@ public enum SoftHSM {
       copy.replaceSubrange(place, with: variable(of: name).utf8)
     }
     try copy.write(to: URL(filePath: token.module))
+    try initialize(token, configuration(of: name))
+    return token
+  }
+
+  private static func initialize(_ token: Token, _ configuration: String) throws {
     let made = try waitForProcess(
       "/usr/bin/softhsm2-util",
       ["--init-token", "--free", "--label", token.label, "--pin", token.pin, "--so-pin", "so-pin-1234"],
-      environment: ["SOFTHSM2_CONF": configuration(of: name)])
+      environment: ["SOFTHSM2_CONF": configuration])
     guard made.status == 0 else { throw KMSError(.providerUnavailable, "no test token: \(made.error)") }
-    return token
   }
 
   private static let library = (try? Data(contentsOf: URL(filePath: module))) ?? Data()

@@ -28,7 +28,7 @@ final class SealingKey: HotKey {
     bytesLeft = Atomic(limits.maxBytes)
   }
 
-  func makeCipher() throws -> CipherContext { try sealer.makeCipher() }
+  func makeOwn() throws -> OwnSealingKey { OwnSealingKey(self, try sealer.makeOwn()) }
 
   func serves(_ other: EncryptionContext) -> Bool { context.map { $0 == other.encoded } ?? true }
 
@@ -44,10 +44,63 @@ final class SealingKey: HotKey {
     return messages >= 0 && bytes >= 0
   }
 
-  /// Counts a message back that was given to nobody.
-  func putBack(bytes: Int) {
-    messagesLeft.add(1, ordering: .relaxed)
+  /// Counts messages back that were given to nobody.
+  fileprivate func putBack(_ messages: Int = 1, bytes: Int) {
+    messagesLeft.add(messages, ordering: .relaxed)
     bytesLeft.add(bytes, ordering: .relaxed)
+  }
+
+  // Of what is left, one caller takes no more than this part in advance.
+  private static let share = 64
+  private static let mostInAdvance = 64
+
+  /// Counts some messages like one of so many bytes, if there are plenty. How many.
+  fileprivate func takeSome(bytes: Int) -> Int {
+    let left = min(
+      messagesLeft.load(ordering: .relaxed), bytesLeft.load(ordering: .relaxed) / max(1, bytes))
+    let count = min(Self.mostInAdvance, left / Self.share)
+    guard count > 1 else { return 0 }
+    let messages = messagesLeft.subtract(count, ordering: .relaxed).newValue
+    let bytesAfter = bytesLeft.subtract(count * bytes, ordering: .relaxed).newValue
+    if messages >= 0 && bytesAfter >= 0 { return count }
+    putBack(count, bytes: count * bytes)
+    return 0
+  }
+}
+
+/// A sealing key for one caller at a time, with messages that were counted in advance: callers on two processors then
+/// seldom meet at the key's own counts.
+final class OwnSealingKey: @unchecked Sendable {  // used by one caller at a time
+  let key: SealingKey
+  private let sealer: OwnFieldSealer
+  private var messages = 0
+  private var bytes = 0
+
+  init(_ key: SealingKey, _ sealer: OwnFieldSealer) {
+    self.key = key
+    self.sealer = sealer
+  }
+
+  deinit { key.putBack(messages, bytes: bytes) }
+
+  /// As ``SealingKey/take(bytes:)``.
+  func take(bytes count: Int) -> Bool {
+    if messages == 0 || bytes < count {
+      if bytes > 0 { key.putBack(messages, bytes: bytes) }
+      messages = key.takeSome(bytes: count)
+      bytes = messages * count
+      if messages == 0 { return key.take(bytes: count) }
+    }
+    messages -= 1
+    bytes -= count
+    return true
+  }
+
+  /// Counts a message back that was given to nobody.
+  func putBack(bytes: Int) { key.putBack(bytes: bytes) }
+
+  func seal(_ plaintext: Span<UInt8>, context: EncryptionContext) throws -> [UInt8] {
+    try sealer.seal(plaintext, context: context)
   }
 }
 
@@ -64,7 +117,7 @@ final class OpeningKey: HotKey {
     self.version = version
   }
 
-  func makeCipher() throws -> CipherContext { try opener.makeCipher() }
+  func makeOwn() throws -> OwnFieldOpener { try opener.makeOwn() }
 }
 
 /// The content keys that a manager keeps.

@@ -2,8 +2,8 @@ internal import CryptoPrimitives
 internal import KMSCore
 internal import Synchronization
 
-/// Keys that a processor used last, each with a cipher context of its own, in front of a ``KeyCache``: they are found
-/// without a look at what other processors use.
+/// Keys that a processor used last, each with what it works by of its own, in front of a ``KeyCache``: they are found and
+/// used without a look at what other processors use.
 ///
 /// A key is used from here some times and then asked for in the cache again, so that it stays among those that were
 /// used lately. What the cache forgot is never given out.
@@ -12,16 +12,16 @@ final class HotKeys<Key: HotKey>: Sendable {
   private final class Entry: Sendable {
     let tag: Key.Tag
     let key: Key
-    let cipher: CipherContext
+    let own: Key.Own
     let expires: UInt64
     let generation: UInt64
     /// Changed under the table's lock.
     let usesLeft: Atomic<Int>
 
-    init(_ tag: Key.Tag, _ key: Key, _ cipher: CipherContext, expires: UInt64, generation: UInt64, usesLeft: Int) {
+    init(_ tag: Key.Tag, _ key: Key, _ own: Key.Own, expires: UInt64, generation: UInt64, usesLeft: Int) {
       self.tag = tag
       self.key = key
-      self.cipher = cipher
+      self.own = own
       self.expires = expires
       self.generation = generation
       self.usesLeft = Atomic(usesLeft)
@@ -41,7 +41,7 @@ final class HotKeys<Key: HotKey>: Sendable {
 
   /// What `use` makes of the key; nil when it is not here, or `use` gives nil.
   func with<Result>(
-    _ hash: UInt64, at now: UInt64, isAskedFor: (Key.Tag, Key) -> Bool, _ use: (Key, CipherContext) -> Result?
+    _ hash: UInt64, at now: UInt64, isAskedFor: (Key.Tag, Key) -> Bool, _ use: (Key, Key.Own) -> Result?
   ) -> Result? {
     let current = currentGeneration
     return tables.withLock { table in
@@ -54,16 +54,16 @@ final class HotKeys<Key: HotKey>: Sendable {
         return nil
       }
       entry.usesLeft.store(left - 1, ordering: .relaxed)
-      return use(entry.key, entry.cipher)
+      return use(entry.key, entry.own)
     }
   }
 
   func put(_ key: Key, _ tag: Key.Tag, _ hash: UInt64, expires: UInt64, uses: Int, generation: UInt64) {
-    guard uses > 0, let cipher = try? key.makeCipher() else { return }
+    guard uses > 0, let own = try? key.makeOwn() else { return }
     tables.withLock { table in
       if table.process != ForkMark.current { table = Table() }
       table.entries[Int(truncatingIfNeeded: hash & 63)] = Entry(
-        tag, key, cipher, expires: expires, generation: generation, usesLeft: uses)
+        tag, key, own, expires: expires, generation: generation, usesLeft: uses)
     }
   }
 
@@ -86,10 +86,12 @@ final class HotKeys<Key: HotKey>: Sendable {
   }
 }
 
-/// A content key that makes contexts for its cipher.
+/// A content key that is given to each processor.
 protocol HotKey: AnyObject, Sendable {
   /// What it is found by.
   associatedtype Tag: Sendable
+  /// What one caller at a time works by.
+  associatedtype Own: Sendable
 
-  func makeCipher() throws -> CipherContext
+  func makeOwn() throws -> Own
 }

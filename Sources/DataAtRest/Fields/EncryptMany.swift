@@ -22,10 +22,10 @@ extension DataAtRestManager {
       var recent: RecentKey<SealingKey>?
       return try await Self.each(fields) { field in
         guard let recent, recent.key.isFor(field.context), field.bytes.count <= Self.fieldLimit,
-          recent.key.take(bytes: field.bytes.count)
+          recent.own.take(bytes: field.bytes.count)
         else { return nil }
         tally.add(recent.key.version, names: field.context.names)
-        return try recent.key.sealer.seal(field.bytes.span, context: field.context, with: recent.cipher)
+        return try recent.own.seal(field.bytes.span, context: field.context)
       } otherwise: { field in
         event.access.take(field.context)
         let (sealed, key) = try await seal(
@@ -52,7 +52,7 @@ extension DataAtRestManager {
       var frame: DataKeys.Frame?
       return try await Self.each(fields) { field in
         guard let recent, let parts = FieldParts(field.bytes), frame?.fits(parts, field.context) == true,
-          let plaintext = try? recent.key.opener.open(parts, context: field.context, with: recent.cipher)
+          let plaintext = try? recent.own.open(parts, context: field.context)
         else { return nil }
         tally.add(recent.key.version, names: field.context.names, tag: field.context.tag)
         return plaintext
@@ -95,13 +95,13 @@ extension DataAtRestManager {
   }
 }
 
-/// The content key of the field before, with a cipher context of its own.
+/// The content key of the field before.
 private final class RecentKey<Key: HotKey> {
   let key: Key
-  let cipher: CipherContext
+  let own: Key.Own
 
   init(_ key: Key) throws {
     self.key = key
-    cipher = try key.makeCipher()
+    own = try key.makeOwn()
   }
 }

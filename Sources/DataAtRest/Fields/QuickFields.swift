@@ -29,12 +29,12 @@ extension DataAtRestManager {
       context: partition == nil && limits.partition == .context ? context.encoded : nil)
     let keys = partition == nil ? dataKeys.sealing : dataKeys.sharedSealing
     func isAskedFor(_ tag: DataKeys.Share, _ key: SealingKey) -> Bool { tag == share && key.serves(context) }
-    return keys.quickly(share.hash, at: start, isAskedFor: isAskedFor) { key, cipher in
-      guard key.take(bytes: plaintext.count) else { return nil }
-      guard let sealed = try? key.sealer.seal(plaintext.span, context: context, with: cipher),
+    return keys.quickly(share.hash, at: start, isAskedFor: isAskedFor) { key, own in
+      guard own.take(bytes: plaintext.count) else { return nil }
+      guard let sealed = try? own.seal(plaintext.span, context: context),
         counter.count(.encrypt, under: key.version, access, nanoseconds: dataKeys.now() - start)
       else {
-        key.putBack(bytes: plaintext.count)
+        own.putBack(bytes: plaintext.count)
         return nil
       }
       return sealed
@@ -56,9 +56,9 @@ extension DataAtRestManager {
     let access = Access(principal: principal, context: context).filledIn
     guard (try? reporter.check(access)) != nil else { return nil }
     func isAskedFor(_ frame: DataKeys.Frame, _ key: OpeningKey) -> Bool { frame.fits(parts, context) }
-    func open(_ key: OpeningKey, _ cipher: CipherContext) -> [UInt8]? {
+    func open(_ key: OpeningKey, _ opener: OwnFieldOpener) -> [UInt8]? {
       guard mayOpen(key, allowCompromised: allowCompromised, least),
-        let plaintext = try? key.opener.open(parts, context: context, with: cipher),
+        let plaintext = try? opener.open(parts, context: context),
         counter.count(.decrypt, under: key.version, access, nanoseconds: dataKeys.now() - start)
       else { return nil }
       return plaintext

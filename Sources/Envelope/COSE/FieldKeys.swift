@@ -1,16 +1,11 @@
-package import CryptoPrimitives
+internal import CryptoPrimitives
 public import KMSCore
 
 /// A content key that encrypts many fields: what does not differ between them (commitment and recipients, or the shared
 /// key's id; cipher contexts) is made once. Each field has its own random IV; the caller keeps count.
 public final class FieldSealer: Sendable {
   private let cipher: AESGCM
-  /// The message up to the IV.
-  private let head: [UInt8]
-  /// Enc_structure up to the context.
-  private let structure: [UInt8]
-  /// The recipients; nothing under a shared key.
-  private let tail: [UInt8]
+  private let form: SealingForm
 
   /// For self-contained fields (docs/envelope-format.md, section 1).
   ///
@@ -22,10 +17,10 @@ public final class FieldSealer: Sendable {
     let pattern = try EncryptMessage.seal(
       Span(), as: .field, context: .empty, cek: cek, iv: FieldLayout.noIV, recipients: recipients
     ).encoded()
-    let layout = FieldLayout.selfContained
-    head = Array(pattern[..<layout.ivStart])
-    tail = Array(pattern[(layout.ivStart + AESGCM.ivSize + 1 + AESGCM.tagSize)...])
-    structure = FieldLayout.structure(of: KeyThumbprint.of(cek))
+    let start = FieldLayout.selfContained.ivStart
+    form = SealingForm(
+      head: Array(pattern[..<start]), structure: FieldLayout.structure(of: KeyThumbprint.of(cek)),
+      tail: Array(pattern[(start + AESGCM.ivSize + 1 + AESGCM.tagSize)...]))
   }
 
   /// For fields under a shared key (section 3).
@@ -37,9 +32,8 @@ public final class FieldSealer: Sendable {
     let pattern = try Encrypt0Message(
       keyID: dek.id, iv: FieldLayout.noIV, ciphertext: [UInt8](repeating: 0, count: AESGCM.tagSize)
     ).encoded()
-    head = Array(pattern[..<FieldLayout.shared.ivStart])
-    tail = []
-    structure = FieldLayout.sharedStructure
+    form = SealingForm(
+      head: Array(pattern[..<FieldLayout.shared.ivStart]), structure: FieldLayout.sharedStructure, tail: [])
   }
 
   /// Encrypts a field of its own.
@@ -50,22 +44,43 @@ public final class FieldSealer: Sendable {
   public func seal(_ plaintext: Span<UInt8>, context: EncryptionContext, iv: [UInt8]? = nil) throws -> [UInt8] {
     let cipher = try cipher.take()
     defer { self.cipher.give(cipher) }
-    guard let iv else { return try seal(plaintext, context: context, with: cipher) }
-    return try seal(plaintext, context: context, iv: iv.span, with: cipher)
+    guard let iv else { return try form.seal(plaintext, context: context, iv: Randomness.iv().span, with: cipher) }
+    return try form.seal(plaintext, context: context, iv: iv.span, with: cipher)
   }
 
-  /// For those who encrypt many, one after the other.
-  package func makeCipher() throws -> CipherContext { try cipher.take() }
+  /// For one who encrypts many, one after the other.
+  package func makeOwn() throws -> OwnFieldSealer { OwnFieldSealer(form.copy(), try cipher.take()) }
+}
 
-  /// The same with a cipher of this key's.
-  package func seal(
-    _ plaintext: Span<UInt8>, context: EncryptionContext, with cipher: CipherContext
-  ) throws -> [UInt8] {
+/// A ``FieldSealer`` for one caller at a time: its memory is touched by no other processor.
+package final class OwnFieldSealer: Sendable {
+  private let form: SealingForm
+  private let cipher: CipherContext
+
+  fileprivate init(_ form: SealingForm, _ cipher: CipherContext) {
+    self.form = form
+    self.cipher = cipher
+  }
+
+  /// As ``FieldSealer/seal(_:context:iv:)``.
+  package func seal(_ plaintext: Span<UInt8>, context: EncryptionContext) throws -> [UInt8] {
     let iv = Randomness.iv()
-    return try seal(plaintext, context: context, iv: iv.span, with: cipher)
+    return try form.seal(plaintext, context: context, iv: iv.span, with: cipher)
   }
+}
 
-  private func seal(
+/// What is the same in all fields under a key.
+private struct SealingForm {
+  /// The message up to the IV.
+  let head: [UInt8]
+  /// Enc_structure up to the context.
+  let structure: [UInt8]
+  /// The recipients; nothing under a shared key.
+  let tail: [UInt8]
+
+  func copy() -> SealingForm { SealingForm(head: head.copy(), structure: structure.copy(), tail: tail.copy()) }
+
+  func seal(
     _ plaintext: Span<UInt8>, context: EncryptionContext, iv: Span<UInt8>, with cipher: CipherContext
   ) throws -> [UInt8] {
     let limit = EncryptMessage.Content.field.largestPlaintext
@@ -86,17 +101,15 @@ public final class FieldSealer: Sendable {
 /// A content key that was unwrapped once and decrypts many fields.
 public final class FieldOpener: Sendable {
   private let cipher: AESGCM
-  private let structure: [UInt8]
-  /// The thumbprint that self-contained fields commit to, or the id that fields under a shared key name.
-  private let name: [UInt8]
+  private let form: OpeningForm
 
   /// For self-contained fields.
   ///
   /// - Parameter cek: 32 bytes.
   public init(cek: borrowing SecretBytes) throws {
     cipher = try AESGCM(key: cek)
-    name = KeyThumbprint.of(cek)
-    structure = FieldLayout.structure(of: name)
+    let name = KeyThumbprint.of(cek)
+    form = OpeningForm(name: name, structure: FieldLayout.structure(of: name))
   }
 
   /// For fields under a shared key.
@@ -105,21 +118,17 @@ public final class FieldOpener: Sendable {
   public init(dek: borrowing ContentKey) throws {
     try dek.check(.sharedField)
     cipher = try AESGCM(key: dek.key)
-    name = dek.id
-    structure = FieldLayout.sharedStructure
+    form = OpeningForm(name: dek.id, structure: FieldLayout.sharedStructure)
   }
 
   /// Whether the message commits to this key.
   public func isKey(of message: EncryptMessage) -> Bool {
-    let name = name
+    let name = form.name
     return constantTimeEqual(name.span, message.thumbprint.span)
   }
 
   /// Whether the message commits to this key, or names it.
-  package func isKey(of parts: FieldParts) -> Bool {
-    let name = name
-    return constantTimeEqual(name.span, parts.message.span.extracting(parts.name))
-  }
+  package func isKey(of parts: FieldParts) -> Bool { form.isKey(of: parts) }
 
   /// Decrypts a field. The plaintext is the caller's: an ordinary array.
   ///
@@ -127,16 +136,42 @@ public final class FieldOpener: Sendable {
   package func open(_ parts: FieldParts, context: EncryptionContext) throws -> [UInt8] {
     let cipher = try cipher.take()
     defer { self.cipher.give(cipher) }
-    return try open(parts, context: context, with: cipher)
+    return try form.open(parts, context: context, with: cipher)
   }
 
-  /// For those who decrypt many, one after the other.
-  package func makeCipher() throws -> CipherContext { try cipher.take() }
+  /// For one who decrypts many, one after the other.
+  package func makeOwn() throws -> OwnFieldOpener { OwnFieldOpener(form.copy(), try cipher.take()) }
+}
 
-  /// The same with a cipher of this key's.
-  package func open(
-    _ parts: FieldParts, context: EncryptionContext, with cipher: CipherContext
-  ) throws -> [UInt8] {
+/// A ``FieldOpener`` for one caller at a time: its memory is touched by no other processor.
+package final class OwnFieldOpener: Sendable {
+  private let form: OpeningForm
+  private let cipher: CipherContext
+
+  fileprivate init(_ form: OpeningForm, _ cipher: CipherContext) {
+    self.form = form
+    self.cipher = cipher
+  }
+
+  /// As ``FieldOpener/open(_:context:)``.
+  package func open(_ parts: FieldParts, context: EncryptionContext) throws -> [UInt8] {
+    try form.open(parts, context: context, with: cipher)
+  }
+}
+
+/// What is the same in all fields that a key opens.
+private struct OpeningForm {
+  /// The thumbprint that self-contained fields commit to, or the id that fields under a shared key name.
+  let name: [UInt8]
+  let structure: [UInt8]
+
+  func copy() -> OpeningForm { OpeningForm(name: name.copy(), structure: structure.copy()) }
+
+  func isKey(of parts: FieldParts) -> Bool {
+    constantTimeEqual(name.span, parts.message.span.extracting(parts.name))
+  }
+
+  func open(_ parts: FieldParts, context: EncryptionContext, with cipher: CipherContext) throws -> [UInt8] {
     guard isKey(of: parts) else { throw EncryptMessage.anotherKey() }
     let bytes = parts.message.span
     let (sealed, iv) = (bytes.extracting(parts.ciphertext), bytes.extracting(parts.iv))
@@ -146,4 +181,9 @@ public final class FieldOpener: Sendable {
       }
     }
   }
+}
+
+extension [UInt8] {
+  /// With memory of its own.
+  fileprivate func copy() -> [UInt8] { map { $0 } }
 }

@@ -48,7 +48,9 @@ package struct Token: Sendable {
     guard matching.count == 1 else {
       throw KMSError(
         .configurationInvalid, "\(matching.count) tokens have the label '\(label)'",
-        advice: "Add serial= to the URI: \(matching.map(\.serial).joined(separator: ", ")).")
+        advice: Set(matching.map(\.serial)).count == matching.count
+          ? "Add serial= to the URI: \(matching.map(\.serial).joined(separator: ", "))."
+          : "Their serial numbers do not tell them apart: give one another label with the vendor's tool.")
     }
     return token
   }

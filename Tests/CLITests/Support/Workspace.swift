@@ -21,12 +21,13 @@ struct Workspace {
     try Data("directories.tokendir = \(home.path)/tokens\nobjectstore.backend = file\nlog.level = ERROR\n".utf8)
       .write(to: softHSM)
     let inherited = ProcessInfo.processInfo.environment
-    environment = [
+    let sanitizers = inherited.filter { ["ASAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS"].contains($0.key) }
+    environment = sanitizers.merging([
       "PATH": Self.commandFolder.path + ":" + (inherited["PATH"] ?? "/usr/bin:/bin"),
       "LD_LIBRARY_PATH": inherited["LD_LIBRARY_PATH"] ?? "",
       "HOME": home.path, "SOFTHSM2_CONF": softHSM.path, "MODULE": Self.module ?? "", "PIN": Self.pin,
       "SECRET": Self.secret, "FIXTURES": Self.fixtures.path, "LC_ALL": "C.UTF-8",
-    ]
+    ]) { $1 }
   }
 
   func remove() { try? FileManager.default.removeItem(at: home) }

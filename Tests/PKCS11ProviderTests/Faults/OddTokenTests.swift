@@ -48,6 +48,19 @@ struct OddTokenTests {
     await provider.close()
   }
 
+  @Test func twoTokensWithOneLabelAreNotGuessedAt() async throws {
+    let module = try FaultyModule()
+    try module.token.makeTwin()
+    for (line, advice) in [("", "Add serial= to the URI: "), ("serial 0000000000000000", "another label")] {
+      try module.control(line)
+      let provider = try module.impatient()
+      let error = await failure { _ = try await provider.keyVersions(of: nil) }
+      #expect(error?.code == .configurationInvalid && error?.advice.contains(advice) == true, "\(error as Any)")
+      await provider.close()
+    }
+    #expect(module.calls(of: "C_Login") == 0)
+  }
+
   /// The first call tells that the token is gone; one that makes a key is not made twice.
   private func untilItIsOpened<R>(_ body: () async throws -> R) async throws -> R {
     while true {
