@@ -19,19 +19,19 @@ extension DataAtRestManager {
     try await logged(.encrypt, Access(principal: principal)) { event, tally in
       let config = try enabledConfiguration()
       let name = key ?? config.kmsKeyID
-      var recent: RecentKey<SealingKey>?
+      var recent: OwnSealingKey?
       return try await Self.each(fields) { field in
         guard let recent, recent.key.isFor(field.context), field.bytes.count <= Self.fieldLimit,
-          recent.own.take(bytes: field.bytes.count)
+          recent.take(bytes: field.bytes.count)
         else { return nil }
         tally.add(recent.key.version, names: field.context.names)
-        return try recent.own.seal(field.bytes.span, context: field.context)
+        return try recent.seal(field.bytes.span, context: field.context)
       } otherwise: { field in
         event.access.take(field.context)
         let (sealed, key) = try await seal(
           field.bytes, context: field.context, partition: partition, key: name, config, access: event.access,
           event: &event)
-        recent = try key.map { try RecentKey($0) }
+        recent = try key?.makeOwn()
         tally.add(event)
         return sealed
       }
@@ -48,7 +48,7 @@ extension DataAtRestManager {
   ) async throws -> [[UInt8]] {
     try await logged(.decrypt, Access(principal: principal)) { event, tally in
       let config = try enabledConfiguration()
-      var recent: RecentKey<OpeningKey>?
+      var recent: (key: OpeningKey, own: OwnFieldOpener)?
       var frame: DataKeys.Frame?
       return try await Self.each(fields) { field in
         guard let recent, let parts = FieldParts(field.bytes), frame?.fits(parts, field.context) == true,
@@ -63,7 +63,7 @@ extension DataAtRestManager {
           event: &event)
         (recent, frame) = (nil, nil)
         if let key, let parts = FieldParts(field.bytes) {
-          recent = try RecentKey(key)
+          recent = (key, try key.makeOwn())
           frame = DataKeys.Frame(bytes: parts.frame, context: parts.bindsContext ? field.context.encoded : nil)
         }
         tally.add(event)
@@ -78,30 +78,33 @@ extension DataAtRestManager {
   ) async throws -> [[UInt8]] {
     var results: [[UInt8]] = []
     results.reserveCapacity(fields.count)
-    for (i, field) in fields.enumerated() {
-      if i % 256 == 255 {
+    do {
+      while results.count < fields.count {
         try Task.checkCancellation()
-        await Task.yield()
+        let start = results.count
+        let end = min(fields.count, start + 256)
+        try append(fields.span.extracting(start..<end), to: &results, quickly)
+        if results.count < end {
+          results.append(try await otherwise(fields[results.count]))
+        } else {
+          await Task.yield()
+        }
       }
-      do {
-        if let quick = try quickly(field) { results.append(quick) } else { results.append(try await otherwise(field)) }
-      } catch let error as KMSError where error.code != .accessLogUnavailable {
-        throw KMSError(
-          error.code, "field \(i): \(error.message)", advice: error.advice, provider: error.provider, key: error.key,
-          operation: error.operation, cause: error.cause)
-      }
+    } catch let error as KMSError where error.code != .accessLogUnavailable {
+      throw KMSError(
+        error.code, "field \(results.count): \(error.message)", advice: error.advice, provider: error.provider,
+        key: error.key, operation: error.operation, cause: error.cause)
     }
     return results
   }
-}
 
-/// The content key of the field before.
-private final class RecentKey<Key: HotKey> {
-  let key: Key
-  let own: Key.Own
-
-  init(_ key: Key) throws {
-    self.key = key
-    own = try key.makeOwn()
+  /// Those before the first that takes more.
+  private static func append(
+    _ fields: Span<Field>, to results: inout [[UInt8]], _ quickly: (borrowing Field) throws -> [UInt8]?
+  ) throws {
+    for i in fields.indices {
+      guard let result = try quickly(fields[i]) else { return }
+      results.append(result)
+    }
   }
 }
