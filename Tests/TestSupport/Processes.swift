@@ -103,3 +103,6 @@ public let builtProducts: String = {
   // .build/debug/strongroomPackageTests.xctest, on Linux a program in that folder
   URL(fileURLWithPath: CommandLine.arguments[0]).resolvingSymlinksInPath().deletingLastPathComponent().path
 }()
+
+/// Whether the tests run under a sanitizer (Scripts/sanitize.sh).
+public let isSanitized = ProcessInfo.processInfo.environment["STRONGROOM_SANITIZED"] != nil
