@@ -54,8 +54,12 @@ struct HangingTests {
     } while errors.last?.message.contains("calls hang in") == false
     #expect(errors.first?.code == .deadlineExceeded, "\(errors)")
     #expect(errors.last?.code == .providerUnavailable && errors.count <= 40, "\(errors)")
-    let health = await provider.health()
-    #expect(!health.isServing && health.detail.contains("calls hang in"), "\(health.detail)")
+    // On a busy machine one of them may have been late only, and end: another takes its place.
+    var health: ProviderHealth
+    repeat {
+      health = await provider.health()
+      #expect(!health.isServing, "\(health.detail)")
+    } while !health.detail.contains("calls hang in")
     // Closing ends as well, and does not end a module under calls.
     let finalized = module.calls(of: "C_Finalize")
     await provider.close()
