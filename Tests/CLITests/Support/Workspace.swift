@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 /// A folder of its own for one test: home, SoftHSM tokens and a working folder. Removed with ``remove()``.
@@ -27,6 +28,8 @@ struct Workspace {
       "LD_LIBRARY_PATH": inherited["LD_LIBRARY_PATH"] ?? "",
       "HOME": home.path, "SOFTHSM2_CONF": softHSM.path, "MODULE": Self.module ?? "", "PIN": Self.pin,
       "SECRET": Self.secret, "FIXTURES": Self.fixtures.path, "LC_ALL": "C.UTF-8",
+      // KiB; a sanitizer maps terabytes.
+      "ADDRESS_SPACE": isSanitized ? "unlimited" : "4000000",
     ]) { $1 }
   }
 
