@@ -43,7 +43,7 @@ final class KillingStore: DEKStore {
   }
 }
 
-alarm(120)  // whatever becomes of its parent, it does not go on for ever
+alarm(600)  // whatever becomes of its parent, it does not go on for ever
 let arguments = CommandLine.arguments
 guard arguments.count > 4 else { exit(2) }
 let store = KillingStore(try SQLiteDEKStore(FilePath(arguments[2])), at: Int(arguments.last ?? "") ?? 0)

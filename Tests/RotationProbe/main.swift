@@ -10,7 +10,7 @@ import PKCS11Provider
 import Strongroom
 import SystemPackage
 
-alarm(120)  // whatever becomes of its parent, it does not go on for ever
+alarm(600)  // whatever becomes of its parent, it does not go on for ever
 let arguments = CommandLine.arguments
 guard arguments.count > 4 else { exit(2) }
 let pin = SecretSource(description: "env:PIN") {
