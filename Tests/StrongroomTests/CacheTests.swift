@@ -311,12 +311,7 @@ struct SealingKeyTests {
     (messages: 10_000, bytes: 1 << 30), (messages: 1 << 20, bytes: 40_000), (messages: 10, bytes: 1000),
   ])
   func itSealsAsOftenAsItMay(limits: (messages: Int, bytes: Int)) throws {
-    let key = try SealingKey(
-      DataKeys.Share(key: KeyName("k")),
-      sealer: FieldSealer(dek: ContentKey(key: SecretBytes.random(count: 32), use: .sharedField)),
-      version: KeyVersion(
-        id: .make(), key: KeyName("k"), purpose: .wrap, state: .active, enforcement: .token, provider: "test"),
-      context: nil, limits: CacheLimits(maxMessages: limits.messages, maxBytes: limits.bytes))
+    let key = try makeKey(CacheLimits(maxMessages: limits.messages, maxBytes: limits.bytes))
     let most = min(limits.messages, limits.bytes / 4)
     var callers = [try key.makeOwn(), try key.makeOwn()]
     var (count, spent) = (0, 0)
@@ -332,6 +327,26 @@ struct SealingKeyTests {
       spent = 2
     }
     #expect(count <= most && count > most - most / 8 - 2, "\(count) of \(most)")
+  }
+
+  @Test func whatACallerDidNotUseIsThereForOthers() throws {
+    let key = try makeKey(CacheLimits(maxMessages: 10_000, maxBytes: 1 << 30))
+    var own = try key.makeOwn()
+    for bytes in [0, 4, 0, 1000, 4] { #expect(own.take(bytes: bytes)) }
+    own = try key.makeOwn()  // the first one goes
+    var left = 0
+    while key.take(bytes: 0) { left += 1 }
+    #expect(left == 10_000 - 5)
+    withExtendedLifetime(own) {}
+  }
+
+  private func makeKey(_ limits: CacheLimits) throws -> SealingKey {
+    try SealingKey(
+      DataKeys.Share(key: KeyName("k")),
+      sealer: FieldSealer(dek: ContentKey(key: SecretBytes.random(count: 32), use: .sharedField)),
+      version: KeyVersion(
+        id: .make(), key: KeyName("k"), purpose: .wrap, state: .active, enforcement: .token, provider: "test"),
+      context: nil, limits: limits)
   }
 }
 

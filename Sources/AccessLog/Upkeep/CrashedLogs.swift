@@ -18,7 +18,9 @@ struct CrashedLogs: Sendable {
     for name in files.reversed() where !name.isCompressed {
       progress.step()
       let path = directory.appending(name.description)
-      guard (try? FileStatus(path))?.isWritable == true, let file = Self.takeOver(path) else { continue }
+      // One that is empty may be about to be locked: a writer locks its file before it writes.
+      guard let status = try? FileStatus(path), status.isWritable, status.size > 0, let file = Self.takeOver(path)
+      else { continue }
       if await end(name, path, file) { LogFiles.makeReadOnly(file) }
       try? file.close()
     }

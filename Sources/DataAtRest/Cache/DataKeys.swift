@@ -86,7 +86,7 @@ final class OwnSealingKey: @unchecked Sendable {  // used by one caller at a tim
   /// As ``SealingKey/take(bytes:)``.
   func take(bytes count: Int) -> Bool {
     if messages == 0 || bytes < count {
-      if bytes > 0 { key.putBack(messages, bytes: bytes) }
+      if messages > 0 || bytes > 0 { key.putBack(messages, bytes: bytes) }
       messages = key.takeSome(bytes: count)
       bytes = messages * count
       if messages == 0 { return key.take(bytes: count) }
