@@ -6,18 +6,22 @@ extension Session {
   /// token may only say that it destroys.
   ///
   /// - Throws: a failure that means a stale handle before anything is done, when a handle names another key by now.
-  func destroy(_ entry: KeyIndex.Entry) throws(CallFailure) {
+  /// - Returns: a failure with ``KMSError/Code/duplicateKeyVersion`` when another key has the id, so that it cannot be
+  ///   told whether this one is gone.
+  func destroy(_ entry: KeyIndex.Entry) throws(CallFailure) -> Result<Void, KMSError> {
+    let id = entry.version.id
     var handles = entry.all
     for handle in handles {
-      guard let id = try attributesIfThere(of: handle, [.id]), id != [entry.version.id.bytes] else { continue }
+      guard let found = try attributesIfThere(of: handle, [.id]), found != [id.bytes] else { continue }
       throw CallFailure(function: "C_GetAttributeValue", returned: .objectHandleInvalid)
     }
     for _ in 0..<Self.mostRounds {
       for handle in handles { try destroyIfThere(handle) }
-      handles = try handlesLeft(of: entry.version)
+      let index = try steadyIndex(entry.version.provider)
+      do throws(KMSError) { handles = try index.entry(id)?.all ?? [] } catch { return .failure(error) }
       guard !handles.isEmpty else {
-        // Last: a record without a key says nothing.
-        return try removeRecords(of: entry.version.id)
+        try removeRecords(of: id)  // last: a record without a key says nothing
+        return .success(())
       }
     }
     throw CallFailure("C_DestroyObject", problem: "the token says that the key is destroyed, and has it still")
@@ -25,20 +29,13 @@ extension Session {
 
   private static let mostRounds = 5
 
-  private func handlesLeft(of version: KeyVersion) throws(CallFailure) -> [UInt] {
-    var last = CallFailure(function: "C_GetAttributeValue", returned: .objectHandleInvalid)
-    for _ in 0..<Self.mostRounds {
-      do throws(CallFailure) {
-        let index = try KeyIndex(reading: self, provider: version.provider)
-        guard index.duplicates[version.id] == nil else {
-          throw CallFailure("C_FindObjects", problem: "another key has the id of the one that is being destroyed")
-        }
-        return index.entries[version.id]?.all ?? []
-      } catch {
+  /// Read again when another process changes keys meanwhile.
+  private func steadyIndex(_ provider: String) throws(CallFailure) -> KeyIndex {
+    for _ in 1..<Self.mostRounds {
+      do throws(CallFailure) { return try KeyIndex(reading: self, provider: provider) } catch {
         guard error.returned.meansStaleHandle else { throw error }
-        last = error
       }
     }
-    throw last
+    return try KeyIndex(reading: self, provider: provider)
   }
 }

@@ -123,7 +123,7 @@ struct KeyIndex: Sendable {
   var handles: Set<UInt> { Set(entries.values.map(\.handle)) }
 
   /// - Throws: ``KMSError/Code/duplicateKeyVersion`` when two keys have this id.
-  func entry(_ id: KeyVersionID) throws -> Entry? {
+  func entry(_ id: KeyVersionID) throws(KMSError) -> Entry? {
     if let labels = duplicates[id] { throw Self.duplicate(id, labels) }
     return entries[id]
   }

@@ -82,7 +82,7 @@ extension PKCS11Provider: KeyImporting {
       guard state != version.state else { return version }
       defer { connection.forgetKeys() }
       guard state != .destroyed else {
-        try await connection.pool.alone { session throws(CallFailure) in try session.destroy(entry) }
+        try await connection.pool.alone { session throws(CallFailure) in try session.destroy(entry) }.get()
         await Self.copiesEnd()
         return version.with(state: .destroyed)
       }
