@@ -3,28 +3,10 @@ package import KMSCore
 
 /// ECDSA on P-256 with SHA-256 (FIPS 186-5). Public keys are SubjectPublicKeyInfo, signatures ECDSA-Sig-Value, in DER.
 package enum ECDSA {
-  /// Whether `signature` is the key's for `message`. False for a key that is none on P-256.
-  package static func verifies(_ signature: [UInt8], of message: [UInt8], publicKey: [UInt8]) -> Bool {
-    guard let key = unsafe strongroom_p256_public_key(publicKey, publicKey.count) else {  // pointers for the call only
-      OpenSSLFailure.clear()
-      return false
-    }
-    defer { unsafe EVP_PKEY_free(key) }  // ours, freed once
-    let result = unsafe strongroom_ecdsa_verify(key, message, message.count, signature, signature.count)  // live
-    OpenSSLFailure.clear()
-    return result == 1
-  }
-
   /// The SubjectPublicKeyInfo of an uncompressed point on P-256 (SEC 1: 0x04, X, Y); nil when it is none.
   package static func publicKey(point: [UInt8]) -> [UInt8]? {
     guard point.count == 65, point[0] == 4 else { return nil }
-    let der = prefix + point
-    guard let key = unsafe strongroom_p256_public_key(der, der.count) else {  // pointers for the call only
-      OpenSSLFailure.clear()
-      return nil
-    }
-    unsafe EVP_PKEY_free(key)  // ours, freed once
-    return der
+    return ECDSAPublicKey(der: prefix + point)?.der
   }
 
   // SEQUENCE { SEQUENCE { id-ecPublicKey, prime256v1 }, BIT STRING of 66 bytes } (RFC 5480)
@@ -43,6 +25,33 @@ package enum ECDSA {
     }
     let both = integer(rs[..<32]) + integer(rs[32...])
     return [0x30, UInt8(both.count)] + both
+  }
+}
+
+/// A public key that was read once: reading it takes OpenSSL longer than a signature is verified in.
+@safe
+package final class ECDSAPublicKey: @unchecked Sendable {  // EVP_PKEY counts references by atomics and is not changed
+  /// SubjectPublicKeyInfo.
+  package let der: [UInt8]
+  private let pkey: OpaquePointer
+
+  /// Nil for anything but a key on P-256.
+  package init?(der: [UInt8]) {
+    guard let pkey = unsafe strongroom_p256_public_key(der, der.count) else {  // pointers for the call only
+      OpenSSLFailure.clear()
+      return nil
+    }
+    unsafe self.pkey = pkey  // ours now
+    self.der = der
+  }
+
+  deinit { unsafe EVP_PKEY_free(pkey) }  // ours, freed once
+
+  /// Whether `signature` is the key's for `message`.
+  package func verifies(_ signature: [UInt8], of message: [UInt8]) -> Bool {
+    let result = unsafe strongroom_ecdsa_verify(pkey, message, message.count, signature, signature.count)  // live
+    OpenSSLFailure.clear()
+    return result == 1
   }
 }
 

@@ -48,10 +48,7 @@ struct StrongroomCommand: AsyncParsableCommand {
     } catch {
       // Usage errors, --help and --version: ArgumentParser knows their text.
       let isUsage = exitCode(for: error) != .success && !(error is ExitCode)
-      if isUsage {
-        let text = message(for: error).split(whereSeparator: \.isNewline).joined(separator: " ")
-        Terminal.fail("\(text.hasSuffix(".") ? text : text + ".") See 'strongroom --help'.", status: .usage)
-      }
+      if isUsage { Terminal.fail(UsageError.text(error), status: .usage) }
       exit(withError: error)
     }
   }

@@ -45,6 +45,25 @@ struct HelpTests {
     }
   }
 
+  @Test(
+    "arguments that are none: what is wrong, what may be meant, and where help is",
+    arguments: [
+      ("encrpt", "There is no command 'strongroom encrpt'. Did you mean 'encrypt'? See 'strongroom --help'."),
+      ("log verfy", "There is no command 'strongroom log verfy'. Did you mean 'verify'? See 'strongroom log --help'."),
+      ("key frobnicate", "There is no command 'strongroom key frobnicate'. See 'strongroom key --help'."),
+      ("log show --outcom x", "Unknown option '--outcom'. Did you mean '--outcome'? See 'strongroom log show --help'."),
+      ("key rotate", "Missing expected argument '<name>'. See 'strongroom key rotate --help'."),
+      ("inspect a b", "Unexpected argument 'b'. See 'strongroom inspect --help'."),
+    ])
+  func usageErrors(_ arguments: String, _ expected: String) async throws {
+    let workspace = try Workspace()
+    defer { workspace.remove() }
+    let outcome = try await workspace.run("strongroom \(arguments)")
+    #expect(outcome.exitCode == 2)
+    #expect(outcome.output.isEmpty)
+    #expect(outcome.errors == "strongroom: \(expected)\n")
+  }
+
   @Test("completion scripts are scripts", arguments: ["bash", "zsh", "fish"])
   func completion(_ shell: String) async throws {
     let workspace = try Workspace()

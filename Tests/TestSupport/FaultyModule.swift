@@ -23,6 +23,7 @@ public final class FaultyModule: Sendable {
       atPath: URL(fileURLWithPath: module ?? self.token.module).resolvingSymlinksInPath().path,
       toPath: folder.path + "/real.so")
     try control(faults)
+    keepIfSanitized(path)
   }
 
   public var uri: String { "pkcs11:token=\(token.label)?module-path=\(path)" }

@@ -22,6 +22,7 @@ public final class NSSToken: Sendable {
         atPath: URL(fileURLWithPath: Self.library).deletingLastPathComponent().appending(path: name).path,
         toPath: folder.path + "/" + name)
     }
+    keepIfSanitized("libnspr4.so")
     let database = folder.path + "/db"
     try FileManager.default.createDirectory(atPath: database, withIntermediateDirectories: false)
     try Data(pin.utf8).write(to: URL(fileURLWithPath: folder.path + "/pin"))

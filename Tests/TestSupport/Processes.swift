@@ -106,3 +106,8 @@ public let builtProducts: String = {
 
 /// Whether the tests run under a sanitizer (Scripts/sanitize.sh).
 public let isSanitized = ProcessInfo.processInfo.environment["STRONGROOM_SANITIZED"] != nil
+
+/// What a library holds looks lost once it is taken out of memory: under a sanitizer it stays.
+func keepIfSanitized(_ library: String) {
+  if isSanitized { _ = unsafe dlopen(library, RTLD_LAZY | RTLD_NODELETE) }  // a Swift string, for the call only
+}

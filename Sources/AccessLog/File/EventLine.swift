@@ -116,17 +116,21 @@ struct EventLine: Sendable {
 
   // As `KeyVersionID.description` prints it, without its intermediate strings.
   private static func put(_ id: KeyVersionID, _ line: inout LineBuilder) {
-    let (bytes, dashed) = (id.bytes, id.isUUIDv7)
-    var text = InlineArray<132, UInt8>(repeating: 0x2D)  // for the 64 bytes that an id has at most
     line.put(#","key_version":""#)
-    var end = 0
-    for (i, byte) in bytes.enumerated() {
-      if dashed, i == 4 || i == 6 || i == 8 || i == 10 { end += 1 }
-      text[end] = hexDigit(byte >> 4)
-      text[end + 1] = hexDigit(byte & 15)
-      end += 2
+    if let uuid = id.uuid {
+      var text = InlineArray<36, UInt8>(repeating: 0x2D)
+      var end = 0
+      for i in 0..<16 {
+        if i == 4 || i == 6 || i == 8 || i == 10 { end += 1 }
+        let byte = UInt8(truncatingIfNeeded: (i < 8 ? uuid.high : uuid.low) >> UInt64(56 - 8 * (i & 7)))
+        text[end] = hexDigit(byte >> 4)
+        text[end + 1] = hexDigit(byte & 15)
+        end += 2
+      }
+      line.put(text.span)
+    } else {
+      line.put(id.description.utf8.span)
     }
-    line.put(text.span.extracting(..<end))
     line.put("\"")
   }
 

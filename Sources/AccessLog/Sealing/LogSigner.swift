@@ -8,7 +8,7 @@ import Synchronization
 public final class LogSigner: Sendable {
   private let provider: any KMSProvider
   private let name: KeyName
-  private let key = Mutex<SigningKey?>(nil)
+  private let key = Mutex<(id: KeyVersionID, verifier: LogVerifierKey)?>(nil)
 
   /// - Parameters:
   ///   - provider: one that is ``Signing``; with any other, every signature fails.
@@ -32,10 +32,10 @@ public final class LogSigner: Sendable {
   ///
   /// - Throws: ``KMSError/Code/keyNotFound``, ``KMSError/Code/notSupported``, and what the provider throws.
   public func verifierKey(creating: Bool = false) async throws -> LogVerifierKey {
-    LogVerifierKey(try await signingKey(creating: creating))
+    try await signingKey(creating: creating).verifier
   }
 
-  private func signingKey(creating: Bool = false) async throws -> SigningKey {
+  private func signingKey(creating: Bool = false) async throws -> (id: KeyVersionID, verifier: LogVerifierKey) {
     if let key = key.withLock({ $0 }) { return key }
     let provider = try signing()
     var found = try await provider.signingKey(named: name)
@@ -46,14 +46,14 @@ public final class LogSigner: Sendable {
         advice: "Make it once with: strongroom log key --create", provider: provider.identity.name,
         key: name.description)
     }
-    key.withLock { $0 = found }
-    return found
+    let signing = (id: found.id, verifier: LogVerifierKey(found))
+    key.withLock { $0 = signing }
+    return signing
   }
 
   func sign(_ text: String) async throws -> SignedNote {
-    let key = try await signingKey()
-    let signature = try await signing().sign(Array(text.utf8), with: key.id)
-    let verifier = LogVerifierKey(key)
+    let (id, verifier) = try await signingKey()
+    let signature = try await signing().sign(Array(text.utf8), with: id)
     let note = SignedNote(text: text, keyName: verifier.name, keyID: verifier.id, signature: signature)
     // Nobody else looks at it before it matters.
     guard verifier.verifies(note) else {

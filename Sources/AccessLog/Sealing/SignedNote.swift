@@ -48,14 +48,26 @@ public struct LogVerifierKey: Sendable, Hashable, CustomStringConvertible {
   public let name: String
   /// SubjectPublicKeyInfo (RFC 5280) in DER, of a key on P-256.
   public let publicKey: [UInt8]
-
   /// The first four bytes of SHA-256 of the public key.
-  var id: [UInt8] { Array(SHA256.digest(publicKey.span)[..<4]) }
+  let id: [UInt8]
+  // Nil where it is none on P-256: then nothing is its signature.
+  private let key: ECDSAPublicKey?
+
+  private init(name: String, publicKey: [UInt8]) {
+    self.name = name
+    self.publicKey = publicKey
+    id = Array(SHA256.digest(publicKey.span)[..<4])
+    key = ECDSAPublicKey(der: publicKey)
+  }
 
   /// A key as a provider gives it.
-  public init(_ key: SigningKey) {
-    name = key.name.description
-    publicKey = key.publicKey
+  public init(_ key: SigningKey) { self.init(name: key.name.description, publicKey: key.publicKey) }
+
+  public static func == (a: Self, b: Self) -> Bool { a.name == b.name && a.publicKey == b.publicKey }
+
+  public func hash(into hasher: inout Hasher) {
+    hasher.combine(name)
+    hasher.combine(publicKey)
   }
 
   public var description: String {
@@ -71,8 +83,7 @@ public struct LogVerifierKey: Sendable, Hashable, CustomStringConvertible {
     guard parts.count == 3, !parts[0].isEmpty, let key = Base64.decode(parts[2]), key.first == 2 else {
       throw Self.invalid(text)
     }
-    name = String(parts[0])
-    publicKey = Array(key.dropFirst())
+    self.init(name: String(parts[0]), publicKey: Array(key.dropFirst()))
     guard description == text else { throw Self.invalid(text) }
   }
 
@@ -85,7 +96,7 @@ public struct LogVerifierKey: Sendable, Hashable, CustomStringConvertible {
   /// Whether the note names this key and its signature is the key's.
   func verifies(_ note: SignedNote) -> Bool {
     note.keyName == name && note.keyID == id
-      && ECDSA.verifies(note.signature, of: Array(note.text.utf8), publicKey: publicKey)
+      && key?.verifies(note.signature, of: Array(note.text.utf8)) == true
   }
 }
 

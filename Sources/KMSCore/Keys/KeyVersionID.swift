@@ -3,8 +3,13 @@
 /// The suite makes UUIDv7 (RFC 9562, 5.7), 16 bytes, so ids sort by creation time and nodes that rotate at
 /// once never collide. Keys made elsewhere keep the id that they have, 1 to 64 bytes, and sort before all UUIDv7.
 public struct KeyVersionID: Sendable, Hashable, Comparable, CustomStringConvertible {
-  /// 1 to 64 bytes.
-  public let bytes: [UInt8]
+  // All callers share a key's id. A UUIDv7 lies in the value: references to shared memory would be counted by all of
+  // them, and that costs two processors as much as a hash.
+  private enum Storage: Sendable, Hashable {
+    case ours(UInt64, UInt64)
+    case other([UInt8])
+  }
+  private let storage: Storage
 
   /// - Throws: ``KMSError/Code/invalidInput`` unless there are 1 to 64 bytes.
   public init(_ bytes: [UInt8]) throws {
@@ -12,10 +17,32 @@ public struct KeyVersionID: Sendable, Hashable, Comparable, CustomStringConverti
       throw KMSError(
         .invalidInput, "a key version's id has \(bytes.count) bytes", advice: "An id has 1 to 64 bytes.")
     }
-    self.bytes = bytes
+    self.init(unchecked: bytes)
   }
 
-  private init(uuid bytes: [UInt8]) { self.bytes = bytes }
+  private init(unchecked bytes: [UInt8]) {
+    let isOurs = bytes.count == 16 && bytes[6] >> 4 == 7 && bytes[8] >> 6 == 2
+    storage = isOurs ? .ours(Self.word(bytes[..<8]), Self.word(bytes[8...])) : .other(bytes)
+  }
+
+  private init(ours high: UInt64, _ low: UInt64) { storage = .ours(high, low) }
+
+  private static func word(_ bytes: ArraySlice<UInt8>) -> UInt64 { bytes.reduce(0) { $0 << 8 | UInt64($1) } }
+
+  /// 1 to 64 bytes.
+  public var bytes: [UInt8] {
+    switch storage {
+    case .ours(let high, let low):
+      [high, low].flatMap { word in (0..<8).map { UInt8(truncatingIfNeeded: word >> UInt64(56 - 8 * $0)) } }
+    case .other(let bytes): bytes
+    }
+  }
+
+  /// The bytes of a UUIDv7 as two numbers, the first byte on top; nil for an adopted id.
+  package var uuid: (high: UInt64, low: UInt64)? {
+    guard case .ours(let high, let low) = storage else { return nil }
+    return (high, low)
+  }
 
   /// Reads what ``description`` writes: a UUID with dashes, or an even number of hex digits.
   public init(parsing text: String) throws {
@@ -26,17 +53,15 @@ public struct KeyVersionID: Sendable, Hashable, Comparable, CustomStringConverti
         .invalidInput, "'\(text.prefix(140))' is not the id of a key version",
         advice: "Give it as 'strongroom key show' prints it.")
     }
-    bytes = stride(from: 0, to: values.count, by: 2).map { values[$0] << 4 | values[$0 + 1] }
+    self.init(unchecked: stride(from: 0, to: values.count, by: 2).map { values[$0] << 4 | values[$0 + 1] })
   }
 
   /// Whether the suite made this id, so that its time means something.
-  public var isUUIDv7: Bool { bytes.count == 16 && bytes[6] >> 4 == 7 && bytes[8] >> 6 == 2 }
+  public var isUUIDv7: Bool { uuid != nil }
 
   /// Creation time, to the millisecond; nil for an adopted id.
   public var created: Timestamp? {
-    guard isUUIDv7 else { return nil }
-    let milliseconds = bytes[0..<6].reduce(Int64(0)) { $0 << 8 | Int64($1) }
-    return Timestamp(milliseconds: milliseconds)
+    uuid.map { Timestamp(milliseconds: Int64($0.high >> 16)) }
   }
 
   public var description: String {
@@ -47,8 +72,12 @@ public struct KeyVersionID: Sendable, Hashable, Comparable, CustomStringConverti
   }
 
   public static func < (a: KeyVersionID, b: KeyVersionID) -> Bool {
-    let (aIsOurs, bIsOurs) = (a.isUUIDv7, b.isUUIDv7)
-    return aIsOurs == bIsOurs ? a.bytes.lexicographicallyPrecedes(b.bytes) : bIsOurs
+    switch (a.storage, b.storage) {
+    case (.ours(let aHigh, let aLow), .ours(let bHigh, let bLow)): (aHigh, aLow) < (bHigh, bLow)
+    case (.other(let a), .other(let b)): a.lexicographicallyPrecedes(b)
+    case (.other, .ours): true
+    case (.ours, .other): false
+    }
   }
 
   /// A new UUIDv7, later than `previous` even if this node's clock is behind the one that made it.
@@ -57,12 +86,8 @@ public struct KeyVersionID: Sendable, Hashable, Comparable, CustomStringConverti
     let milliseconds = UInt64(max(now.milliseconds, earliest))
     var random = SystemRandomNumberGenerator()
     let (high, low): (UInt64, UInt64) = (random.next(), random.next())
-    var bytes = (0..<6).map { UInt8(truncatingIfNeeded: milliseconds >> UInt64(40 - 8 * $0)) }
-    bytes.append(0x70 | UInt8(truncatingIfNeeded: high) & 0x0F)
-    bytes.append(UInt8(truncatingIfNeeded: high >> 8))
-    bytes.append(0x80 | UInt8(truncatingIfNeeded: low) & 0x3F)
-    bytes += (1..<8).map { UInt8(truncatingIfNeeded: low >> UInt64(8 * $0)) }
-    return KeyVersionID(uuid: bytes)
+    return KeyVersionID(
+      ours: milliseconds << 16 | 0x7000 | high & 0x0FFF, 0x8000_0000_0000_0000 | low >> 2)
   }
 }
 

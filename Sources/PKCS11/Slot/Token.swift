@@ -34,7 +34,7 @@ package struct Token: Sendable {
 
   /// - Throws: ``KMSError/Code/providerUnavailable``, naming the tokens that are there.
   package static func find(label: String, serial: String?, in module: Module) throws -> Token {
-    let tokens = try all(in: module)
+    let (tokens, failure) = try read(in: module)
     let matching = tokens.filter { $0.label == label && (serial == nil || $0.serial == serial) }
     guard let token = matching.first else {
       // A slot's token that was not initialised has neither.
@@ -43,7 +43,8 @@ package struct Token: Sendable {
       }.joined(separator: ", ")
       throw KMSError(
         .providerUnavailable, "there is no token '\(label)'\(serial.map { " with serial \($0)" } ?? "")",
-        advice: there.isEmpty ? "\(module.path) shows no token at all." : "There are: \(there).")
+        advice: there.isEmpty ? "\(module.path) shows no token at all." : "There are: \(there).",
+        cause: failure?.error.cause)
     }
     guard matching.count == 1 else {
       throw KMSError(
@@ -55,14 +56,22 @@ package struct Token: Sendable {
     return token
   }
 
-  static func all(in module: Module) throws -> [Token] {
+  static func all(in module: Module) throws -> [Token] { try read(in: module).tokens }
+
+  /// Those that say what they are, and the last failure of those that do not.
+  private static func read(in module: Module) throws -> (tokens: [Token], failure: CallFailure?) {
     do throws(CallFailure) {
       var count: UInt = 0
       try unsafe check(module.functions.pointee.C_GetSlotList(1, nil, &count), "C_GetSlotList")  // for the call only
       var slots = [UInt](repeating: 0, count: Int(count) + 8)  // one may have come meanwhile
       count = UInt(slots.count)
       try unsafe check(module.functions.pointee.C_GetSlotList(1, &slots, &count), "C_GetSlotList")  // for the call only
-      return slots.prefix(Int(count)).compactMap { try? Token(slot: $0, in: module) }
+      var tokens: [Token] = []
+      var failure: CallFailure?
+      for slot in slots.prefix(Int(count)) {
+        do { tokens.append(try Token(slot: slot, in: module)) } catch { failure = error }
+      }
+      return (tokens, failure)
     } catch { throw error.error }
   }
 

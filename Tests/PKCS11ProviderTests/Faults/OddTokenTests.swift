@@ -33,6 +33,15 @@ struct OddTokenTests {
     await provider.close()
   }
 
+  @Test func aTokenThatDoesNotSayWhatItIsIsNotJustMissed() async throws {
+    let module = try FaultyModule("on C_GetTokenInfo fail CKR_DEVICE_ERROR")
+    let provider = try module.impatient()
+    let error = await failure { _ = try await provider.keyVersions(of: nil) }
+    #expect(error?.code == .providerUnavailable, "\(error as Any)")
+    #expect(error?.cause?.contains("C_GetTokenInfo: CKR_DEVICE_ERROR") == true, "\(error as Any)")
+    await provider.close()
+  }
+
   /// Serial number, model and firmware are the same: what the one can is no sign of what the other can.
   @Test func tokensWithSerialNumbersOfZerosAreTriedOutEach() async throws {
     let zeros = "serial 0000000000000000"

@@ -1,0 +1,30 @@
+import ArgumentParser
+
+/// What is told to a person whose arguments are none: which is not understood, what may be meant, and where help is.
+enum UsageError {
+  static func text(_ error: any Error) -> String {
+    // ArgumentParser's last line: See 'strongroom log --help' for more information.
+    let help = StrongroomCommand.fullMessage(for: error).split(whereSeparator: \.isNewline).last {
+      $0.contains("See '")
+    }
+    let path = help?.split(separator: "'").dropFirst().first ?? "strongroom --help"
+    let message = StrongroomCommand.message(for: error).split(whereSeparator: \.isNewline).joined(separator: " ")
+    let text = unknownCommand(message, path.split(separator: " ").dropLast()) ?? message
+    return "\(text.hasSuffix("?") || text.hasSuffix(".") ? text : text + ".") See '\(path)'."
+  }
+
+  /// Nil where the command has no subcommands, or something else is wrong.
+  private static func unknownCommand(_ message: String, _ path: ArraySlice<Substring>) -> String? {
+    var subcommands = StrongroomCommand.configuration.subcommands
+    for word in path.dropFirst() {
+      subcommands = subcommands.first { $0._commandName == word }?.configuration.subcommands ?? []
+    }
+    let parts = message.split(separator: "'")
+    guard parts.first == "Unexpected argument ", parts.count == 2, !subcommands.isEmpty else { return nil }
+    // One letter too many, too few or another.
+    let meant = subcommands.map { (name: $0._commandName, changes: $0._commandName.difference(from: parts[1]).count) }
+      .filter { $0.changes <= 2 }.min { $0.changes < $1.changes }
+    let unknown = "There is no command '\((path + parts[1...1]).joined(separator: " "))'."
+    return meant.map { "\(unknown) Did you mean '\($0.name)'?" } ?? unknown
+  }
+}
