@@ -14,7 +14,9 @@ import Testing
       process.standardOutput = output
       try process.run()
       let reading = readingToEnd(of: output.fileHandleForReading)
-      try await Task.sleep(for: .milliseconds(milliseconds + 100))
+      // With the second record the first was printed. It ends by itself after 30 s.
+      while ((try? readAll(folder).0.count) ?? 0) < 2, process.isRunning { try await Task.sleep(for: .milliseconds(10)) }
+      try await Task.sleep(for: .milliseconds(milliseconds))
       kill(process.processIdentifier, SIGKILL)
       process.waitUntilExit()
       let printed = String(decoding: await reading.value, as: UTF8.self)

@@ -46,6 +46,15 @@ private func decoded(_ event: AccessEvent) throws -> Line {
     #expect(String(decoding: bytes(event, sequence: 18), as: UTF8.self) == text + "\n")
   }
 
+  @Test(arguments: [1, 9, 10, 12345, UInt64.max])
+  func anyNumberHasRoom(_ number: UInt64) {
+    let event = AccessEvent(.unwrap, timestamp: Timestamp(seconds: 0), access: Access(requestID: "7"))
+    let text = String(decoding: bytes(event, sequence: number), as: UTF8.self)
+    let rest = String(decoding: bytes(event, sequence: 1), as: UTF8.self)
+    #expect(text.contains(#"Z","sequence":\#(number),"operation""#))
+    #expect(text == rest.replacing(#""sequence":1,"#, with: #""sequence":\#(number),"#))
+  }
+
   @Test func leavesOutWhatIsAbsent() throws {
     let line = try decoded(AccessEvent(.createVersion, phase: .intent))
     #expect(line.success == nil && line.durationUs == nil && line.cached == nil && line.errorCode == nil)

@@ -22,8 +22,10 @@ import KMSCore
 /// | `cached` | whether no provider was met; only in an outcome |
 /// | `count` | operations that a summary stands for; `duration_us` is their mean |
 struct EventLine: Sendable {
-  /// Everything but the sequence number, which the writer gives when it writes.
-  let bytes: [UInt8]
+  /// Everything but the sequence number, which the writer gives when it writes; before it, room for that in a record.
+  private(set) var bytes: [UInt8]
+  /// Where in `bytes` the line begins.
+  private(set) var start: Int
   /// A checkpoint is no record.
   let isNumbered: Bool
   /// The writer whose log it belongs to, and none that comes after; nil: whichever writes it.
@@ -33,17 +35,22 @@ struct EventLine: Sendable {
   static let textLimit = 512
   // `{"timestamp":"` and 30 bytes and `"`
   private static let sequencePosition = 45
+  private static let sequenceName: StaticString = #","sequence":"#
+  // For the name, and the 20 digits that a number has at most.
+  private static let room = sequenceName.utf8CodeUnitCount + 20
 
   init(_ event: borrowing AccessEvent) { self.init(event, type: event.recordType) }
 
   init(unnumbered bytes: [UInt8]) {
     self.bytes = bytes
+    start = 0
     isNumbered = false
   }
 
   /// - Parameter fields: names with all that is around them, and texts that are not cut.
   init(_ event: borrowing AccessEvent, type: AccessEvent.RecordType, fields: [(StaticString, String)] = []) {
-    bytes = LineBuilder.line { line in
+    start = Self.room
+    bytes = LineBuilder.line(room: Self.room) { line in
       Self.begin(event, type, &line)
       Self.put(event.access, &line)
       Self.put(#","reason":"#, event.reason, &line)
@@ -97,10 +104,8 @@ struct EventLine: Sendable {
     }
     if !isFirst { line.put("]") }
     guard let tag = access.contextTag else { return }
-    var digits = InlineArray<16, UInt8>(repeating: 0)
-    for i in 0..<16 { digits[i] = hexDigit(UInt8(truncatingIfNeeded: tag >> UInt64(60 - 4 * i)) & 15) }
     line.put(#","context_tag":""#)
-    line.put(digits.span)
+    line.put(hex: tag, digits: 16)
     line.put("\"")
   }
 
@@ -117,32 +122,48 @@ struct EventLine: Sendable {
   // As `KeyVersionID.description` prints it, without its intermediate strings.
   private static func put(_ id: KeyVersionID, _ line: inout LineBuilder) {
     line.put(#","key_version":""#)
-    if let uuid = id.uuid {
-      var text = InlineArray<36, UInt8>(repeating: 0x2D)
-      var end = 0
-      for i in 0..<16 {
-        if i == 4 || i == 6 || i == 8 || i == 10 { end += 1 }
-        let byte = UInt8(truncatingIfNeeded: (i < 8 ? uuid.high : uuid.low) >> UInt64(56 - 8 * (i & 7)))
-        text[end] = hexDigit(byte >> 4)
-        text[end + 1] = hexDigit(byte & 15)
-        end += 2
-      }
-      line.put(text.span)
+    if let (high, low) = id.uuid {
+      line.put(hex: high >> 32, digits: 8)
+      line.put("-")
+      line.put(hex: high >> 16, digits: 4)
+      line.put("-")
+      line.put(hex: high, digits: 4)
+      line.put("-")
+      line.put(hex: low >> 48, digits: 4)
+      line.put("-")
+      line.put(hex: low, digits: 12)
     } else {
       line.put(id.description.utf8.span)
     }
     line.put("\"")
   }
 
+  /// Puts its number into it, once. Only what stands before the number moves.
+  mutating func number(_ sequence: UInt64) {
+    let decimal = Decimal(sequence)
+    let digits = 20 - decimal.start
+    let first = 20 - digits
+    start = first
+    var line = bytes.mutableSpan
+    for i in 0..<Self.sequencePosition { line[first + i] = line[Self.room + i] }
+    var end = first + Self.sequencePosition
+    for i in 0..<Self.sequenceName.utf8CodeUnitCount {
+      line[end] = unsafe Self.sequenceName.utf8Start[i]  // as long as it says
+      end += 1
+    }
+    for i in 0..<digits {
+      line[end] = decimal.digits[decimal.start + i]
+      end += 1
+    }
+  }
+
+  /// Where in `bytes` it stands, without its newline.
+  var record: Range<Int> { start..<bytes.count - 1 }
+
   /// Appends the whole line to `output`.
   func write(sequence: UInt64, to output: inout [UInt8]) {
-    guard isNumbered else {
-      output += bytes
-      return
-    }
-    output.append(bytes.span.extracting(..<Self.sequencePosition))
-    output += #","sequence":"#.utf8
-    output.append(decimal: sequence)
-    output.append(bytes.span.extracting(Self.sequencePosition...))
+    var line = self
+    if isNumbered { line.number(sequence) }
+    output.append(line.bytes.span.extracting(line.start...))
   }
 }

@@ -11,10 +11,11 @@ struct LineBuilder: ~Copyable {
 
   deinit { if isOwn { unsafe memory.deallocate() } }  // from `grow`
 
-  /// The bytes that `body` puts down.
-  static func line(_ body: (inout LineBuilder) -> Void) -> [UInt8] {
+  /// As many bytes as `room` says, for later, and those that `body` puts down.
+  static func line(room: Int, _ body: (inout LineBuilder) -> Void) -> [UInt8] {
     unsafe withUnsafeTemporaryAllocation(byteCount: 1024, alignment: 8) { memory in  // outlives the builder
       var builder = unsafe LineBuilder(memory)  // as above
+      unsafe builder.room(room).initializeMemory(as: UInt8.self, repeating: 0, count: room)  // as much as it is
       body(&builder)
       return unsafe [UInt8](builder.memory[..<builder.count])  // copied
     }
@@ -65,6 +66,16 @@ struct LineBuilder: ~Copyable {
     put(escaped.span)
   }
 
+  /// The last `digits` of a number's 16.
+  mutating func put(hex value: UInt64, digits: Int) {
+    let (high, low) = (UInt32(truncatingIfNeeded: value >> 32), UInt32(truncatingIfNeeded: value))
+    let text: InlineArray<2, UInt64> = [hexDigits(high).bigEndian, hexDigits(low).bigEndian]
+    let output = unsafe room(digits)
+    unsafe text.span.withUnsafeBytes { text in  // for the call only
+      unsafe output.copyMemory(from: text.baseAddress! + (16 - digits), byteCount: digits)  // the last of 16
+    }
+  }
+
   mutating func put(decimal value: UInt64, minimumWidth: Int = 1) {
     let decimal = Decimal(value, minimumWidth: minimumWidth)
     put(decimal.digits.span.extracting(decimal.start...))
@@ -100,4 +111,14 @@ private func isPlain(_ word: UInt64) -> Bool {
     word | (word &+ ones) | ((word &- ones &* 0x20) & ~word) | ((quote &- ones) & ~quote)
     | ((backslash &- ones) & ~backslash)
   return special & (ones &* 0x80) == 0
+}
+
+/// Eight hex digits at once, the first on top.
+private func hexDigits(_ value: UInt32) -> UInt64 {
+  var nibbles = UInt64(value)
+  nibbles = (nibbles | nibbles << 16) & 0x0000_FFFF_0000_FFFF
+  nibbles = (nibbles | nibbles << 8) & 0x00FF_00FF_00FF_00FF
+  nibbles = (nibbles | nibbles << 4) & 0x0F0F_0F0F_0F0F_0F0F
+  let letters = ((nibbles &+ 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101
+  return nibbles &+ 0x3030_3030_3030_3030 &+ letters &* 0x27  // from '0'; letters begin 0x27 after '9'
 }

@@ -19,16 +19,15 @@ struct LineWriter: ~Copyable, Sendable {
   private var buffer: [UInt8] = []
   /// Where each line of the buffer ends, and whether it is a record.
   private var ends: [(end: Int, isRecord: Bool)] = []
+  /// Records in the buffer that are written, and not in the tree yet; the last has the number before the next one.
   private var records: [Range<Int>] = []
   /// When the file was last seen to be in its folder still, and begun, CLOCK_MONOTONIC.
   private var checked: UInt64 = 0
   private var begun: UInt64 = monotonicNanoseconds()
   /// Nil: nothing is signed.
   private let tree: LogTree?
-  /// The tree's records should be hashed now.
-  var isHashingDue = false
-  /// Checkpoints to be signed, that became due when the writer needed the tree itself.
-  var checkpoints: [Checkpoint] = []
+  /// Checkpoints to be signed.
+  private var checkpoints: [Checkpoint] = []
   /// Files that will not be written any more; for whoever tidies up.
   var finished: [FilePath] = []
   /// What was written since it was last taken, where copies are wanted.
@@ -56,57 +55,87 @@ struct LineWriter: ~Copyable, Sendable {
     self.mayBlock = mayBlock ?? LogFiles.mayBlock(descriptor)
   }
 
-  /// Writes all lines, or none that a caller is told of.
+  /// Writes all lines, or none that a caller is told of. ``hash()`` is to follow.
   ///
   /// - Throws: ``KMSError/Code/accessLogUnavailable``.
-  mutating func write(_ lines: [(ticket: UInt64, line: EventLine)], now: UInt64) throws(KMSError) {
+  mutating func write(_ lines: inout [(ticket: UInt64, line: EventLine)], now: UInt64) throws(KMSError) {
     guard !lines.isEmpty else { return }
     let file = try current(now)
-    var sequence = beginBatch()
-    for (_, line) in lines where line.origin == nil || line.origin == tree?.origin { append(line, &sequence) }
+    beginBatch()
+    var sequence = nextSequence
+    for i in lines.indices where lines[i].line.origin == nil || lines[i].line.origin == tree?.origin {
+      append(&lines[i].line, &sequence)
+    }
     try writeBatch(to: file)
   }
 
-  private mutating func write(_ line: EventLine, to file: FileDescriptor) throws(KMSError) {
-    var sequence = beginBatch()
-    append(line, &sequence)
-    try writeBatch(to: file)
-  }
-
-  private mutating func beginBatch() -> UInt64 {
-    buffer.removeAll(keepingCapacity: buffer.capacity <= 1 << 20)
-    ends.removeAll(keepingCapacity: ends.capacity <= 1 << 16)
+  /// Writes one record from where it is.
+  ///
+  /// - Returns: its number. Who has it is to give it to the tree.
+  /// - Throws: ``KMSError/Code/accessLogUnavailable``; ``hash()`` is to follow then.
+  mutating func write(_ line: inout EventLine, now: UInt64) throws(KMSError) -> UInt64 {
+    let file = try current(now)
+    line.number(nextSequence)
+    var written = line.start
+    do throws(Errno) { try put(line.bytes, &written, to: file) } catch {
+      beginBatch()
+      buffer += line.bytes[line.start...]
+      ends.append((buffer.count, true))
+      throw recover(file, written: written - line.start, after: error)
+    }
+    size += Int64(line.bytes.count - line.start)
+    if !settings.copies.isEmpty { forCopies += line.bytes[line.start...] }
+    defer { nextSequence += 1 }
     return nextSequence
   }
 
-  private mutating func append(_ line: EventLine, _ sequence: inout UInt64) {
-    line.write(sequence: sequence, to: &buffer)
-    if line.isNumbered { sequence += 1 }
+  private mutating func write(_ line: EventLine, to file: FileDescriptor) throws(KMSError) {
+    beginBatch()
+    var (line, sequence) = (line, nextSequence)
+    append(&line, &sequence)
+    defer { hash() }
+    try writeBatch(to: file)
+  }
+
+  private mutating func beginBatch() {
+    buffer.removeAll(keepingCapacity: buffer.capacity <= 1 << 20)
+    ends.removeAll(keepingCapacity: ends.capacity <= 1 << 16)
+  }
+
+  private mutating func append(_ line: inout EventLine, _ sequence: inout UInt64) {
+    if line.isNumbered {
+      line.number(sequence)
+      sequence += 1
+    }
+    buffer.append(line.bytes.span.extracting(line.start...))
     ends.append((buffer.count, line.isNumbered))
   }
 
   private mutating func writeBatch(to file: FileDescriptor) throws(KMSError) {
     var written = 0
     do throws(Errno) {
-      while written < buffer.count {
-        // A disk of this machine raises no signal.
-        guard mayBlock else {
-          written += try writeBytes(buffer, from: written, to: file)
-          continue
-        }
-        written += try withoutSIGPIPE { () throws(Errno) in try writeBytes(buffer, from: written, to: file) }
-      }
+      try put(buffer, &written, to: file)
       if settings.durability == .synced { try LogFiles.sync(file) }
-    } catch {
-      recover(file, written: written, after: error)
-      throw LogFiles.unavailable("cannot write the access log \(path)", error)
-    }
+    } catch { throw recover(file, written: written, after: error) }
     size += Int64(buffer.count)
     if !settings.copies.isEmpty { forCopies += buffer }
     take(upTo: buffer.count)
   }
 
-  /// Counts the whole lines that are in the file now, and gives the records to the tree.
+  /// Writes `bytes` from `start` on, which counts what is written.
+  private func put(_ bytes: [UInt8], _ start: inout Int, to file: FileDescriptor) throws(Errno) {
+    while start < bytes.count {
+      let from = start
+      // A disk of this machine raises no signal.
+      guard mayBlock else {
+        start += try writeBytes(bytes, from: from, to: file)
+        continue
+      }
+      start += try withoutSIGPIPE { () throws(Errno) in try writeBytes(bytes, from: from, to: file) }
+    }
+  }
+
+  /// Counts the whole lines that are in the file now.
   private mutating func take(upTo written: Int) {
     records.removeAll(keepingCapacity: true)
     var start = 0
@@ -116,7 +145,26 @@ struct LineWriter: ~Copyable, Sendable {
       start = end
     }
     nextSequence += UInt64(records.count)
-    if let tree, tree.add(&buffer, &records) { isHashingDue = true }
+  }
+
+  /// Gives the records of the last batch to the tree.
+  mutating func hash() {
+    guard let tree else { return }
+    var sequence = nextSequence - UInt64(records.count)
+    for record in records {
+      checkpoints += tree.add(buffer.span.extracting(record), sequence)
+      sequence += 1
+    }
+    records.removeAll(keepingCapacity: true)
+  }
+
+  /// The checkpoints that are due.
+  ///
+  /// - Parameter isAsked: also of what is new.
+  mutating func takeCheckpoints(isAsked: Bool) -> [Checkpoint] {
+    if isAsked, let new = tree?.checkpoint(of: nextSequence - 1) { checkpoints.append(new) }
+    defer { checkpoints = [] }
+    return checkpoints
   }
 
   var isOpen: Bool { file != nil }
@@ -133,18 +181,20 @@ struct LineWriter: ~Copyable, Sendable {
     guard let tree, let file = self.file else { return nil }
     try write(.end(reason), to: file)
     self.file = nil
-    nextSequence = 1
-    return EndedLog(file: file, path: path, checkpoint: tree.end())
+    defer { nextSequence = 1 }
+    return EndedLog(file: file, path: path, checkpoint: tree.end(nextSequence - 1))
   }
 
   // What was written of the failed batch goes; where it cannot, the whole lines among it count.
-  private mutating func recover(_ file: FileDescriptor, written: Int, after error: Errno) {
+  private mutating func recover(_ file: FileDescriptor, written: Int, after error: Errno) -> KMSError {
     let isSyncFailure = written == buffer.count  // what a file holds after one is unknown
     let isWhole = ftruncate(file.rawValue, off_t(size)) == 0
     if !isWhole { take(upTo: written) }
-    if isWhole && !isSyncFailure { return }
-    if error != .badFileDescriptor { try? file.close() }  // a number that is not ours any more stays alone
-    self.file = nil
+    if !isWhole || isSyncFailure {
+      if error != .badFileDescriptor { try? file.close() }  // a number that is not ours any more stays alone
+      self.file = nil
+    }
+    return LogFiles.unavailable("cannot write the access log \(path)", error)
   }
 
   private mutating func current(_ now: UInt64) throws(KMSError) -> FileDescriptor {
@@ -175,7 +225,7 @@ struct LineWriter: ~Copyable, Sendable {
       try? new.close()
       (file, self.path, size, mayBlock) = (before.file, before.path, before.size, before.mayBlock)
       if before.sequence == 1, nextSequence > 1, let tree {  // what was written is gone, and in no index
-        _ = tree.end()
+        _ = tree.end(nextSequence - 1)
         nextSequence = 1
       }
       throw error
@@ -191,8 +241,7 @@ struct LineWriter: ~Copyable, Sendable {
 
   /// The first record of a file; and in the index, if it is the writer's first.
   private mutating func introduce(_ tree: LogTree, _ name: String, _ new: FileDescriptor) throws(KMSError) {
-    let (frontier, due) = tree.current()
-    checkpoints += due
+    let frontier = tree.frontier(of: nextSequence - 1)
     guard nextSequence == 1 else {
       return try write(.file(origin: tree.origin, file: name, tree: frontier, index: TreeHash?.none), to: new)
     }

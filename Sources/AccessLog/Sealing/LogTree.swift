@@ -1,36 +1,30 @@
 import CryptoPrimitives
+import Glibc
 import KMSCore
 import Synchronization
 
-/// The tree of one writer's log. It may lag a little behind what is written: whoever has leisure hashes, such as a
-/// caller that waits for another's write.
+/// The tree of one writer's log. Whoever wrote a record hashes it, while others write: so the tree may lag behind the
+/// file by as many records as there are threads.
 final class LogTree: Sendable {
-  /// Records that are written, and not yet in the tree.
-  private struct Backlog {
-    var bytes: [UInt8] = []
-    var records: [Range<Int>] = []
-    /// Records of this log so far.
-    var size: UInt64 = 0
-  }
-
   private struct Tree: ~Copyable {
     var origin: String
     var frontier = MerkleFrontier()
+    /// Leaves that came before one that was written earlier.
+    var early: [UInt64: TreeHash] = [:]
     /// Size of the tree that a checkpoint was last asked for.
     var asked: UInt64 = 0
     var hasher = TreeHasher()
-    var spareBytes: [UInt8] = []
-    var spareRecords: [Range<Int>] = []
+  }
+
+  private final class LeafHasher {
+    var hasher = TreeHasher()
   }
 
   static let recordsBetweenCheckpoints: UInt64 = 1000
-  private static let longestBacklog = 1 << 16
 
   private let keyName: String
-  private let backlog = Mutex(Backlog())
   private let tree: Mutex<Tree>
-  private let lag = Atomic(0)
-  private let isHashing = Atomic(false)
+  private let hashers = Striped { LeafHasher() }
 
   init(keyName: String) {
     self.keyName = keyName
@@ -43,96 +37,59 @@ final class LogTree: Sendable {
   /// The first line of its checkpoints.
   var origin: String { tree.withLock { $0.origin } }
 
-  /// Takes records that stand in `bytes`, in the order in which they are written. Both are left empty, with memory
-  /// that is used again: what one processor wrote is copied to another's once, by whom hashes it.
+  /// Takes a record that is written.
   ///
-  /// - Returns: whether they should be hashed now: a checkpoint is due, or many wait.
-  func add(_ bytes: inout [UInt8], _ records: inout [Range<Int>]) -> Bool {
-    backlog.withLock { backlog in
-      let before = backlog.size
-      backlog.size += UInt64(records.count)
-      if backlog.records.isEmpty {
-        swap(&backlog.bytes, &bytes)
-        swap(&backlog.records, &records)
-      } else {
-        let offset = backlog.bytes.count
-        backlog.bytes += bytes
-        for record in records { backlog.records.append(record.lowerBound + offset..<record.upperBound + offset) }
+  /// - Parameters:
+  ///   - record: without its newline.
+  ///   - sequence: its number. Each is to be given, in whatever order.
+  /// - Returns: the checkpoints that are due by it: one at each 1,000 records.
+  func add(_ record: Span<UInt8>, _ sequence: UInt64) -> [Checkpoint] {
+    let leaf = hashers.withLock { $0.hasher.leaf(record) }
+    return tree.withLock { tree in
+      guard sequence == tree.frontier.size + 1 else {
+        tree.early[sequence] = leaf
+        return []
       }
-      bytes.removeAll(keepingCapacity: bytes.capacity <= 1 << 20)
-      records.removeAll(keepingCapacity: records.capacity <= 1 << 16)
-      lag.store(backlog.records.count, ordering: .relaxed)
-      return before / Self.recordsBetweenCheckpoints != backlog.size / Self.recordsBetweenCheckpoints
-        || backlog.bytes.count > Self.longestBacklog
-    }
-  }
-
-  /// Somebody could hash.
-  var hasBacklog: Bool { lag.load(ordering: .relaxed) > 0 && !isHashing.load(ordering: .relaxed) }
-
-  /// Hashes what waits; nothing where another does so already. The checkpoints that are due by it: one at each
-  /// 1,000 records.
-  func hashIfFree() -> [Checkpoint] {
-    // Before the lock: finding that taken is a system call.
-    guard !isHashing.exchange(true, ordering: .acquiring) else { return [] }
-    defer { isHashing.store(false, ordering: .releasing) }
-    return tree.withLock { hash(&$0) }
-  }
-
-  /// Hashes all that was added.
-  ///
-  /// - Parameter isAsked: for a checkpoint of what is there, if anything is new.
-  func hash(isAsked: Bool) -> [Checkpoint] {
-    tree.withLock { tree in
-      var due = hash(&tree)
-      if isAsked, tree.frontier.size > tree.asked { due.append(checkpoint(&tree)) }
+      var due = append(leaf, &tree)
+      while !tree.early.isEmpty, let next = tree.early.removeValue(forKey: tree.frontier.size + 1) {
+        due += append(next, &tree)
+      }
       return due
     }
   }
 
-  /// The tree of all that was added, and the checkpoints that are due.
-  func current() -> (MerkleFrontier, due: [Checkpoint]) {
-    tree.withLock { tree in
-      let due = hash(&tree)
-      return (tree.frontier, due)
-    }
+  private func append(_ leaf: TreeHash, _ tree: inout Tree) -> [Checkpoint] {
+    tree.frontier.append(leaf, &tree.hasher)
+    return tree.frontier.size % Self.recordsBetweenCheckpoints == 0 ? [checkpoint(&tree)] : []
   }
 
-  /// Ends this log. What comes next is another's.
+  /// A checkpoint of all records that were written, of which there are `size`; nil where none is new.
+  func checkpoint(of size: UInt64) -> Checkpoint? {
+    wait(for: size)
+    return tree.withLock { tree in size > tree.asked ? checkpoint(&tree) : nil }
+  }
+
+  /// The tree of all records that were written, of which there are `size`.
+  func frontier(of size: UInt64) -> MerkleFrontier {
+    wait(for: size)
+    return tree.withLock { $0.frontier }
+  }
+
+  /// Ends this log, of `size` records. What comes next is another's.
   ///
   /// - Returns: a checkpoint of all its records.
-  func end() -> Checkpoint {
-    tree.withLock { tree in
-      _ = hash(&tree)  // all are covered by the last one
+  func end(_ size: UInt64) -> Checkpoint {
+    wait(for: size)
+    return tree.withLock { tree in
       let last = checkpoint(&tree)
-      backlog.withLock { $0.size = 0 }
       (tree.origin, tree.frontier, tree.asked) = (Self.makeOrigin(keyName), MerkleFrontier(), 0)
       return last
     }
   }
 
-  private func hash(_ tree: inout Tree) -> [Checkpoint] {
-    var due: [Checkpoint] = []
-    var (bytes, records): ([UInt8], [Range<Int>]) = ([], [])
-    swap(&bytes, &tree.spareBytes)  // memory that is used again
-    swap(&records, &tree.spareRecords)
-    while true {
-      backlog.withLock { backlog in
-        swap(&backlog.bytes, &bytes)
-        swap(&backlog.records, &records)
-        lag.store(0, ordering: .relaxed)
-      }
-      if records.isEmpty { break }
-      for record in records {
-        tree.frontier.append(tree.hasher.leaf(bytes.span.extracting(record)), &tree.hasher)
-        if tree.frontier.size % Self.recordsBetweenCheckpoints == 0 { due.append(checkpoint(&tree)) }
-      }
-      bytes.removeAll(keepingCapacity: true)
-      records.removeAll(keepingCapacity: true)
-    }
-    swap(&bytes, &tree.spareBytes)
-    swap(&records, &tree.spareRecords)
-    return due
+  /// For those who wrote the last records and are about to hash them. By who has the turn, so that no more come.
+  private func wait(for size: UInt64) {
+    while tree.withLock({ $0.frontier.size != size }) { sched_yield() }
   }
 
   private func checkpoint(_ tree: inout Tree) -> Checkpoint {

@@ -1,0 +1,257 @@
+import Dispatch
+import KMSCore
+import Synchronization
+
+/// Writes lines in the order in which it numbers them, for any number of callers.
+///
+/// Callers write in turn (``Turn``), each its own line in its own thread. Who does not get a turn within some
+/// microseconds queues up, and whoever has it then writes the whole queue in one go (group commit, ``CommitQueue``). The
+/// task of who writes is suspended meanwhile (``WriterDesk``), so that it goes on at its deadline though its thread
+/// stands in the kernel. Where a write is known to take long (every batch is synced, the disk has become slow, a file
+/// system that is no disk of this machine) all queue up, and a thread of the log's own writes.
+///
+/// Nothing refers to it weakly where calls are many: its references would be counted in a second place.
+final class LogCommitter: Sendable {
+  private struct Writer: ~Copyable {
+    var lines: LineWriter
+    var batch = CommitQueue.Batch()
+    var isClosed = false
+  }
+
+  private let turn = Turn()
+  // Of whose turn it is.
+  private let writer: Mutex<Writer>
+  /// Who writes, until its deadline.
+  private let writing = Mutex<(caller: WriterDesk.Caller, expires: UInt64)?>(nil)
+  private let queue = Mutex(CommitQueue())
+  // A timer runs for whom waits longest.
+  private let isWatched = Atomic(false)
+  private let hasFailures = Atomic(false)
+  private let aloneTickets = Atomic<UInt64>(1 << 63)  // beyond all of the queue's
+  private let deadline: UInt64
+  private let isSynced: Bool
+  /// Nil: nothing is signed.
+  private let tree: LogTree?
+  private let aftercare: LogAftercare
+  private let desk = WriterDesk()
+  private let ownThread = DispatchQueue(label: "access-log")
+  private let watching = DispatchQueue(label: "access-log-deadline")
+
+  init(
+    _ settings: AccessLogSettings, _ lines: consuming LineWriter, _ tree: LogTree?, _ aftercare: LogAftercare
+  ) {
+    self.tree = tree
+    self.aftercare = aftercare
+    deadline = settings.deadlineNanoseconds
+    isSynced = settings.durability == .synced
+    turn.setTakesLong(settings.durability == .synced || lines.mayBlock)
+    writer = Mutex(Writer(lines: lines))
+  }
+
+  // MARK: Waiting
+
+  /// Returns when the line is written, and on the disk where the log is `synced`.
+  ///
+  /// - Throws: ``KMSError/Code/accessLogUnavailable`` on a failure or after the deadline.
+  func commit(_ line: consuming EventLine) async throws {
+    guard turn.takeSoon() else { return try await commit([line]) }
+    let ticket = aloneTickets.add(1, ordering: .relaxed).newValue
+    let mayStand = InPlace.mayHoldThread(of: #isolation)
+    try await desk.write(ticket, consume line, for: self, onThisThread: mayStand)
+  }
+
+  /// The same for lines that are written in one go.
+  func commit(_ lines: [EventLine], _ wish: CommitQueue.Wish = .nothing) async throws {
+    let isItsTurn = turn.takeSoon()
+    guard let ticket = withQueue({ $0.join(lines, wish) }) else {
+      if isItsTurn { release() }
+      throw Self.closed()
+    }
+    let mayStand = InPlace.mayHoldThread(of: #isolation)
+    if isItsTurn { return try await desk.write(ticket, for: self, onThisThread: mayStand) }
+    writeSoon()
+    try await withCheckedThrowingContinuation { continuation in
+      let caller = CommitQueue.Suspended(
+        ticket: ticket, expires: monotonicNanoseconds() + deadline, continuation: continuation)
+      if withQueue({ $0.suspend(caller) }) {
+        watch(after: deadline)
+      } else {
+        continuation.resume(with: Result { try check(ticket) })
+      }
+    }
+  }
+
+  /// The same where nobody waits for it. False when the log is closed.
+  func commitLater(_ lines: [EventLine], _ wish: CommitQueue.Wish) -> Bool {
+    guard withQueue({ $0.join(lines, wish, isAsked: false) }) != nil else { return false }
+    writeSoon()
+    return true
+  }
+
+  private func withQueue<Value>(_ body: (inout CommitQueue) -> sending Value) -> sending Value {
+    queue.withLock { queue in
+      let value = body(&queue)
+      turn.setWaitedFor(!queue.isEmpty)
+      return value
+    }
+  }
+
+  /// What is in the queue is written by whoever has the turn, or by the log's own thread.
+  private func writeSoon() {
+    if turn.take() { ownThread.async { self.drain() } }
+  }
+
+  private func release() {
+    if turn.release() { ownThread.async { self.drain() } }
+  }
+
+  /// Of one that is done.
+  func check(_ ticket: UInt64) throws {
+    guard hasFailures.load(ordering: .relaxed) else { return }
+    if let error = withQueue({ $0.failure(of: ticket) }) { throw error }
+  }
+
+  // MARK: Writing
+
+  // A caller writes for others no longer than this many batches.
+  private static let batchesInARow = 4
+  // From this time for a batch on, the log's own thread writes.
+  private static let slow: UInt64 = 2_000_000
+
+  /// On the thread of a caller that has the turn: what it has to write, and then what is in the queue.
+  ///
+  /// - Parameter line: what it writes past the queue, if it does.
+  /// - Returns: the caller's task, unless it went on at its deadline.
+  func writeForAll(_ caller: WriterDesk.Caller, _ line: inout EventLine?) -> UnownedJob? {
+    let start = monotonicNanoseconds()
+    writing.withLock { $0 = (caller, start + deadline) }
+    watch(after: deadline)
+    var result: Result<UInt64, KMSError>?
+    if caller.isAlone { result = writeAlone(&line!, start) } else { writeBatch(start) }
+    var batches = 1
+    while turn.isWaitedFor, !turn.takesLong, batches < Self.batchesInARow {
+      writeBatch()
+      batches += 1
+    }
+    let isThere = writing.withLock { $0.take() } != nil
+    if isThere, case .failure(let error) = result {
+      withQueue { $0.fail(alone: caller.ticket, error) }
+      hasFailures.store(true, ordering: .relaxed)
+    }
+    if turn.isWaitedFor { ownThread.async { self.drain() } } else { release() }
+    if let tree, let line, case .success(let sequence) = result {
+      aftercare.sign(tree.add(line.bytes.span.extracting(line.record), sequence), self)
+    }
+    return isThere ? caller.job : nil
+  }
+
+  /// The same where no thread can be spared.
+  func writeForAllOnOwnThread(_ caller: WriterDesk.Caller, _ line: EventLine?) {
+    ownThread.async {
+      var line = line
+      if let job = self.writeForAll(caller, &line) { globalConcurrentExecutor.enqueue(job) }
+    }
+  }
+
+  /// On the log's own thread, which has the turn.
+  private func drain() {
+    repeat {
+      while turn.isWaitedFor { writeBatch() }
+    } while turn.release()
+  }
+
+  /// Its number in the tree.
+  private func writeAlone(_ line: inout EventLine, _ start: UInt64) -> Result<UInt64, KMSError> {
+    writer.withLock { writer in
+      defer { takeCare(&writer, since: start) }
+      if writer.isClosed { return .failure(Self.closed()) }
+      do throws(KMSError) { return .success(try writer.lines.write(&line, now: start)) } catch {
+        writer.lines.hash()
+        return .failure(error)
+      }
+    }
+  }
+
+  private func writeBatch(_ start: UInt64 = monotonicNanoseconds()) {
+    writer.withLock { writer in
+      withQueue { $0.take(&writer.batch) }
+      let error = write(&writer, now: start)
+      if error != nil { hasFailures.store(true, ordering: .relaxed) }
+      for caller in withQueue({ $0.finish(error) }) {
+        caller.continuation.resume(with: error.map { .failure($0) } ?? .success(()))
+      }
+      writer.lines.hash()
+      takeCare(&writer, since: start)
+      writer.batch.removeAll()
+    }
+  }
+
+  private func write(_ writer: inout Writer, now: UInt64) -> KMSError? {
+    defer {
+      for case (_, .close) in writer.batch.wishes {
+        writer.lines.close()
+        writer.isClosed = true
+      }
+    }
+    do throws(KMSError) {
+      let isHeartbeat = writer.batch.callers == 1 && !writer.batch.wishes.isEmpty && !writer.batch.lines.isEmpty
+      // A log that was sealed has nothing to show life of.
+      if isHeartbeat && !writer.lines.isOpen { return nil }
+      try writer.lines.write(&writer.batch.lines, now: now)
+      for case (_, .end(let mailbox)) in writer.batch.wishes {
+        let ended = try writer.lines.end("closed")
+        mailbox.put(ended)
+      }
+      return nil
+    } catch { return error }
+  }
+
+  private func takeCare(_ writer: inout Writer, since start: UInt64) {
+    turn.setTakesLong(isSynced || writer.lines.mayBlock || monotonicNanoseconds() - start > Self.slow)
+    let isAsked = writer.batch.wishes.contains { if case .checkpoint = $0.wish { true } else { false } }
+    aftercare.follow(&writer.lines, isCheckpointAsked: isAsked, self)
+  }
+
+  // MARK: Deadline
+
+  // One timer at a time, for the caller that waits longest.
+  private func watch(after nanoseconds: UInt64) {
+    if isWatched.load(ordering: .relaxed) || isWatched.exchange(true, ordering: .acquiringAndReleasing) { return }
+    watching.asyncAfter(deadline: .now() + .nanoseconds(Int(nanoseconds))) { self.expire() }
+  }
+
+  private func expire() {
+    // Before it looks: who comes later sees that nobody watches.
+    isWatched.store(false, ordering: .sequentiallyConsistent)
+    let now = monotonicNanoseconds()
+    let error = Self.late("the access log took no event within its deadline")
+    let (late, next) = withQueue { $0.expire(now) }
+    let (caller, expires) = writing.withLock { writing -> (WriterDesk.Caller?, UInt64?) in
+      guard let (caller, expires) = writing, expires <= now else { return (nil, writing?.expires) }
+      writing = nil
+      return (caller, nil)
+    }
+    if let next = [next, expires].compactMap({ $0 }).min() { watch(after: next - now) }
+    for caller in late { caller.continuation.resume(throwing: error) }
+    guard let caller else { return }
+    withQueue { queue in
+      if caller.isAlone {
+        queue.fail(alone: caller.ticket, error)
+      } else {
+        queue.expire(writing: caller.ticket, error)
+      }
+    }
+    hasFailures.store(true, ordering: .relaxed)
+    globalConcurrentExecutor.enqueue(caller.job)
+  }
+
+  private static func closed() -> KMSError {
+    KMSError(.accessLogUnavailable, "the access log is closed", advice: "Open it again.")
+  }
+
+  static func late(_ message: String) -> KMSError {
+    KMSError(
+      .accessLogUnavailable, message,
+      advice: "Look whether its disk is full or stalled; calls go on as soon as it can be written.")
+  }
+}
