@@ -15,7 +15,9 @@ import Testing
       try process.run()
       let reading = readingToEnd(of: output.fileHandleForReading)
       // With the second record the first was printed. It ends by itself after 30 s.
-      while ((try? readAll(folder).0.count) ?? 0) < 2, process.isRunning { try await Task.sleep(for: .milliseconds(10)) }
+      while ((try? readAll(folder).0.count) ?? 0) < 2, process.isRunning {
+        try await Task.sleep(for: .milliseconds(10))
+      }
       try await Task.sleep(for: .milliseconds(milliseconds))
       kill(process.processIdentifier, SIGKILL)
       process.waitUntilExit()

@@ -27,7 +27,6 @@ final class LogCommitter: Sendable {
   // A timer runs for whom waits longest.
   private let isWatched = Atomic(false)
   private let hasFailures = Atomic(false)
-  private let aloneTickets = Atomic<UInt64>(1 << 63)  // beyond all of the queue's
   private let deadline: UInt64
   private let isSynced: Bool
   /// Nil: nothing is signed.
@@ -55,7 +54,7 @@ final class LogCommitter: Sendable {
   /// - Throws: ``KMSError/Code/accessLogUnavailable`` on a failure or after the deadline.
   func commit(_ line: consuming EventLine) async throws {
     guard turn.takeSoon() else { return try await commit([line]) }
-    let ticket = aloneTickets.add(1, ordering: .relaxed).newValue
+    let ticket = turn.ticket()
     let mayStand = InPlace.mayHoldThread(of: #isolation)
     try await desk.write(ticket, consume line, for: self, onThisThread: mayStand)
   }
@@ -121,8 +120,8 @@ final class LogCommitter: Sendable {
   /// On the thread of a caller that has the turn: what it has to write, and then what is in the queue.
   ///
   /// - Parameter line: what it writes past the queue, if it does.
-  /// - Returns: the caller's task, unless it went on at its deadline.
-  func writeForAll(_ caller: WriterDesk.Caller, _ line: inout EventLine?) -> UnownedJob? {
+  /// - Returns: the caller's task, unless it went on at its deadline; and the number of its line, for ``hash(_:_:)``.
+  func writeForAll(_ caller: WriterDesk.Caller, _ line: inout EventLine?) -> (job: UnownedJob?, sequence: UInt64?) {
     let start = monotonicNanoseconds()
     writing.withLock { $0 = (caller, start + deadline) }
     watch(after: deadline)
@@ -139,17 +138,22 @@ final class LogCommitter: Sendable {
       hasFailures.store(true, ordering: .relaxed)
     }
     if turn.isWaitedFor { ownThread.async { self.drain() } } else { release() }
-    if let tree, let line, case .success(let sequence) = result {
-      aftercare.sign(tree.add(line.bytes.span.extracting(line.record), sequence), self)
-    }
-    return isThere ? caller.job : nil
+    return (isThere ? caller.job : nil, try? result?.get())
+  }
+
+  /// What a caller wrote past the queue goes into the tree, when the turn is the next one's.
+  func hash(_ line: EventLine?, _ sequence: UInt64?) {
+    guard let tree, let line, let sequence else { return }
+    aftercare.sign(tree.add(line.bytes.span.extracting(line.record), sequence), self)
   }
 
   /// The same where no thread can be spared.
   func writeForAllOnOwnThread(_ caller: WriterDesk.Caller, _ line: EventLine?) {
     ownThread.async {
       var line = line
-      if let job = self.writeForAll(caller, &line) { globalConcurrentExecutor.enqueue(job) }
+      let (job, sequence) = self.writeForAll(caller, &line)
+      if let job { globalConcurrentExecutor.enqueue(job) }
+      self.hash(line, sequence)
     }
   }
 

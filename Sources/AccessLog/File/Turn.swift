@@ -10,6 +10,7 @@ final class Turn: Sendable {
   private let isTaken = Atomic(false)
   private let hasQueue = Atomic(false)
   private let isLong = Atomic(false)
+  private let tickets = Atomic<UInt64>(1 << 63)
   private let after = InlineArray<16, UInt64>(repeating: 0)
 
   // About 10 µs. A write takes 2, and being suspended and resumed many more.
@@ -43,6 +44,13 @@ final class Turn: Sendable {
       linux_pause()
     }
     return false
+  }
+
+  /// For whose turn it is: one that nobody else has, beyond those of a queue.
+  func ticket() -> UInt64 {
+    let ticket = tickets.load(ordering: .relaxed) + 1
+    tickets.store(ticket, ordering: .relaxed)
+    return ticket
   }
 
   /// Whether it is to be taken again at once, as somebody waits in the queue; it is taken then.

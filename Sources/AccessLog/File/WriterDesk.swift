@@ -49,10 +49,15 @@ actor WriterDesk {
       var line = first
       let caller = Caller(ticket: ticket, isAlone: line != nil, job: job)
       let isFree = Self.free.subtract(1, ordering: .relaxed).newValue >= 0
-      defer { Self.free.add(1, ordering: .relaxed) }
-      if onThisThread && isFree { return log.writeForAll(caller, &line) }
-      log.writeForAllOnOwnThread(caller, line)
-      return nil
+      guard onThisThread && isFree else {
+        Self.free.add(1, ordering: .relaxed)
+        log.writeForAllOnOwnThread(caller, line)
+        return nil
+      }
+      let ended = log.writeForAll(caller, &line)
+      Self.free.add(1, ordering: .relaxed)  // from here on nothing stands
+      log.hash(line, ended.sequence)
+      return ended.job
     }
   }
 }
