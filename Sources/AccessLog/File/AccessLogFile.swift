@@ -30,10 +30,10 @@ public final class AccessLogFile: AccessReporter, Sendable {
       let writer = DiskThreads.shared.run(atMost: settings.deadlineNanoseconds, { LineWriter.begin(settings, tree) })
     else { throw LogCommitter.late("the access log's folder \(settings.directory) did not answer within its deadline") }
     self.init(settings, try writer.get(), tree, signer, onOwn)
-    aftercare.copies.begin(settings.copies) { [weak committer] count, name in
+    aftercare.copies.begin(settings.copies) { [weak self] count, name in
       let lost = EventLine.copiesLost(count, name)
       onOwn(lost)
-      Task { try? await committer?.commit([EventLine(lost, type: .copy)]) }  // told again with the next
+      Task { [weak self] in try? await self?.committer.commit([EventLine(lost, type: .copy)]) }  // told again with the next
     }
     aftercare.upkeep.begin()
     if signer != nil { beat() }

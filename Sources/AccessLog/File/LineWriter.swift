@@ -124,11 +124,12 @@ struct LineWriter: ~Copyable, Sendable {
 
   /// Writes `bytes` from `start` on, which counts what is written.
   private func put(_ bytes: [UInt8], _ start: inout Int, to file: FileDescriptor) throws(Errno) {
+    let first = start
     while start < bytes.count {
       let from = start
       // A disk of this machine raises no signal.
       guard mayBlock else {
-        start += try writeBytes(bytes, from: from, to: file)
+        start += try writeBytes(bytes, from: from, to: file, at: size + Int64(from - first))
         continue
       }
       start += try withoutSIGPIPE { () throws(Errno) in try writeBytes(bytes, from: from, to: file) }

@@ -93,10 +93,18 @@ enum LogFiles {
 }
 
 /// Writes some of `bytes` from `start` on. How many.
-func writeBytes(_ bytes: [UInt8], from start: Int, to file: FileDescriptor) throws(Errno) -> Int {
+///
+/// - Parameter place: where in the file, which ends there. With it the kernel takes no lock for the file's position.
+func writeBytes(
+  _ bytes: [UInt8], from start: Int, to file: FileDescriptor, at place: Int64? = nil
+) throws(Errno) -> Int {
   while true {
     let count = unsafe bytes.withUnsafeBytes {  // for the call only; the rest of it is given
-      unsafe Glibc.write(file.rawValue, $0.baseAddress! + start, $0.count - start)  // within `bytes`
+      let (rest, size) = unsafe ($0.baseAddress! + start, $0.count - start)  // within `bytes`
+      let count = place.map { unsafe pwrite(file.rawValue, rest, size, off_t($0)) }  // as above
+      // A pipe has no places.
+      if let count, count >= 0 || errno != ESPIPE { return count }
+      return unsafe Glibc.write(file.rawValue, rest, size)  // as above
     }
     if count > 0 { return count }
     guard count < 0, errno == EINTR else { throw count == 0 ? .ioError : Errno(rawValue: errno) }
