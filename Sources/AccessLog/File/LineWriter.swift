@@ -164,6 +164,7 @@ struct LineWriter: ~Copyable, Sendable {
   /// - Parameter isAsked: also of what is new.
   mutating func takeCheckpoints(isAsked: Bool) -> [Checkpoint] {
     if isAsked, let new = tree?.checkpoint(of: nextSequence - 1) { checkpoints.append(new) }
+    if checkpoints.isEmpty { return [] }
     defer { checkpoints = [] }
     return checkpoints
   }

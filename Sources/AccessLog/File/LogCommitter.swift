@@ -141,12 +141,6 @@ final class LogCommitter: Sendable {
     return (isThere ? caller.job : nil, try? result?.get())
   }
 
-  /// What a caller wrote past the queue goes into the tree, when the turn is the next one's.
-  func hash(_ line: EventLine?, _ sequence: UInt64?) {
-    guard let tree, let line, let sequence else { return }
-    aftercare.sign(tree.add(line.bytes.span.extracting(line.record), sequence), self)
-  }
-
   /// The same where no thread can be spared.
   func writeForAllOnOwnThread(_ caller: WriterDesk.Caller, _ line: EventLine?) {
     ownThread.async {
@@ -155,6 +149,12 @@ final class LogCommitter: Sendable {
       if let job { globalConcurrentExecutor.enqueue(job) }
       self.hash(line, sequence)
     }
+  }
+
+  /// What a caller wrote past the queue goes into the tree, when the turn is the next one's.
+  func hash(_ line: EventLine?, _ sequence: UInt64?) {
+    guard let tree, let line, let sequence else { return }
+    aftercare.sign(tree.add(line.bytes.span.extracting(line.record), sequence), self)
   }
 
   /// On the log's own thread, which has the turn.
@@ -210,6 +210,7 @@ final class LogCommitter: Sendable {
     } catch { return error }
   }
 
+  /// What is to be done after a write.
   private func takeCare(_ writer: inout Writer, since start: UInt64) {
     turn.setTakesLong(isSynced || writer.lines.mayBlock || monotonicNanoseconds() - start > Self.slow)
     let isAsked = writer.batch.wishes.contains { if case .checkpoint = $0.wish { true } else { false } }

@@ -13,7 +13,7 @@ final class Turn: Sendable {
   private let tickets = Atomic<UInt64>(1 << 63)
   private let after = InlineArray<16, UInt64>(repeating: 0)
 
-  // About 10 µs. A write takes 2, and being suspended and resumed many more.
+  // 10 to 30 µs, as processors have it. A write takes 2, and being suspended and resumed many more.
   private static let looks = 500
 
   /// Somebody waits in the queue.
@@ -32,7 +32,7 @@ final class Turn: Sendable {
 
   /// Whether it is the caller's, until ``release()``.
   func take() -> Bool {
-    !isTaken.load(ordering: .relaxed)
+    !isTaken.load(ordering: .sequentiallyConsistent)
       && isTaken.compareExchange(expected: false, desired: true, ordering: .sequentiallyConsistent).exchanged
   }
 
