@@ -40,7 +40,7 @@ func event(_ number: Int) -> AccessEvent {
     duration: .nanoseconds(number))
 }
 
-// A function, as a main's own temporaries are never freed (AddressSanitizer tells of them).
+// Functions, as what belongs to a main is never freed (AddressSanitizer tells of it).
 func measure(_ count: Int) async throws {
   let log = try open()
   let callers = arguments.count > 4 ? Int(arguments[4]) ?? 1 : 1
@@ -65,7 +65,7 @@ func measure(_ count: Int) async throws {
   await log.close()
 }
 
-if arguments.count > 3, arguments[3] == "steps" {
+func takeSteps() async {
   var log: AccessLogFile?
   var number = 0
   while let step = readLine() {
@@ -85,9 +85,9 @@ if arguments.count > 3, arguments[3] == "steps" {
     let text = "\(step) \(isDone ? "ok" : "-") \(ContinuousClock.now - start > .seconds(1) ? "late" : "soon")\n"
     _ = unsafe write(1, text, text.utf8.count)  // a Swift string, for the call only
   }
-} else if arguments.count > 3, let count = Int(arguments[3]) {
-  try await measure(count)
-} else {
+}
+
+func logForever() async throws {
   let log = try open()
   var number = 0
   while true {
@@ -102,4 +102,12 @@ if arguments.count > 3, arguments[3] == "steps" {
     }
     _ = unsafe write(1, text, text.utf8.count)  // a Swift string, for the call only
   }
+}
+
+if arguments.count > 3, arguments[3] == "steps" {
+  await takeSteps()
+} else if arguments.count > 3, let count = Int(arguments[3]) {
+  try await measure(count)
+} else {
+  try await logForever()
 }
