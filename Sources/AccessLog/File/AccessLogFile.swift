@@ -33,7 +33,8 @@ public final class AccessLogFile: AccessReporter, Sendable {
     aftercare.copies.begin(settings.copies) { [weak self] count, name in
       let lost = EventLine.copiesLost(count, name)
       onOwn(lost)
-      Task { [weak self] in try? await self?.committer.commit([EventLine(lost, type: .copy)]) }  // told again with the next
+      // Told again with the next.
+      Task { [weak self] in try? await self?.committer.commit([EventLine(lost, type: .copy)]) }
     }
     aftercare.upkeep.begin()
     if signer != nil { beat() }
