@@ -56,6 +56,12 @@ package struct Token: Sendable {
     return token
   }
 
+  /// Whether a token may be there that is not shown: by SoftHSM, which always shows a slot that is free, and none else.
+  package static func mayBePassedOver(in module: Module) -> Bool {
+    guard let shown = try? all(in: module) else { return false }
+    return shown.allSatisfy { $0.overwritesObjects && $0.label.isEmpty } && !shown.isEmpty
+  }
+
   static func all(in module: Module) throws -> [Token] { try read(in: module).tokens }
 
   /// Those that say what they are, and the last failure of those that do not.

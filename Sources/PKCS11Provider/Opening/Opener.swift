@@ -50,8 +50,7 @@ final class Opener: Sendable {
     try hung.check()
     let lane = try makeLane()
     let (module, token) = try await run(lane) { [configuration] in
-      let module = try module ?? Module(path: uri.modulePath, arguments: configuration.initArguments)
-      let token = try Token.find(label: uri.tokenLabel, serial: uri.serial, in: module)
+      let (module, token) = try module.map { ($0, try Self.find(uri, in: $0)) } ?? Self.start(uri, configuration)
       try token.checkPINMayBeTried()
       return (module, token)
     }
@@ -83,6 +82,24 @@ final class Opener: Sendable {
         module: module, token: token, pool: pool, pace: pace, abilities: settled, canaries: canaries,
         provider: configuration.name)
     }
+  }
+
+  private static func find(_ uri: PKCS11URI, in module: Module) throws -> Token {
+    try Token.find(label: uri.tokenLabel, serial: uri.serial, in: module)
+  }
+
+  /// SoftHSM passes a token over, until it is started anew, whose file another process's login is writing just then.
+  private static func start(_ uri: PKCS11URI, _ configuration: PKCS11Configuration) throws -> (Module, Token) {
+    for pause: UInt32 in [5, 20, 50] {
+      let module = try Module(path: uri.modulePath, arguments: configuration.initArguments)
+      do { return (module, try find(uri, in: module)) } catch {
+        guard Token.mayBePassedOver(in: module) else { throw error }
+        module.end()
+        usleep(pause * 1000)
+      }
+    }
+    let module = try Module(path: uri.modulePath, arguments: configuration.initArguments)
+    return (module, try find(uri, in: module))
   }
 
   /// SoftHSM was seen to answer CKR_GENERAL_ERROR to a login beside another process's work on the token. It says

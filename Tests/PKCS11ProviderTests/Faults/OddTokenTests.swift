@@ -1,3 +1,4 @@
+import Foundation
 import KMSCore
 import PKCS11Provider
 import TestSupport
@@ -39,6 +40,21 @@ struct OddTokenTests {
     let error = await failure { _ = try await provider.keyVersions(of: nil) }
     #expect(error?.code == .providerUnavailable, "\(error as Any)")
     #expect(error?.cause?.contains("C_GetTokenInfo: CKR_DEVICE_ERROR") == true, "\(error as Any)")
+    await provider.close()
+  }
+
+  /// As when another process' login is writing the token's file while this one starts the module.
+  @Test func aTokenThatSoftHSMPassedOverIsLookedForAnew() async throws {
+    let module = try FaultyModule("on C_Initialize from 2 delay 1000")
+    let tokens = URL(fileURLWithPath: module.token.module).deletingLastPathComponent().appending(path: "tokens")
+    let folder = try #require(FileManager.default.contentsOfDirectory(atPath: tokens.path).first)
+    let file = tokens.appending(path: folder + "/token.object")
+    try FileManager.default.moveItem(at: file, to: file.appendingPathExtension("aside"))
+    let provider = try module.provider()
+    async let versions = provider.keyVersions(of: nil)
+    for _ in 0..<5000 where module.calls(of: "C_Finalize") == 0 { try await Task.sleep(for: .milliseconds(2)) }
+    try FileManager.default.moveItem(at: file.appendingPathExtension("aside"), to: file)
+    #expect(try await versions.isEmpty)
     await provider.close()
   }
 
