@@ -65,7 +65,8 @@ let package = Package(
     library("KMSCore", [.product(name: "ServiceContextModule", package: "swift-service-context")]),
     .target(name: "CLinux"),
     library("DurableFiles", ["KMSCore", "CLinux", system]),
-    library("CryptoPrimitives", ["KMSCore", "COpenSSL", "CLinux"]),
+    .target(name: "COpenSSLAtExit", dependencies: ["COpenSSL"]),
+    library("CryptoPrimitives", ["KMSCore", "COpenSSL", "COpenSSLAtExit", "CLinux"]),
 
     // Providers
     library("PKCS11", ["KMSCore", "CP11Kit", "CLinux"]),

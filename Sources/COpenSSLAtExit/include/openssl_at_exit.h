@@ -1,0 +1,1 @@
+// Nothing to call: see openssl_at_exit.c.
