@@ -1,8 +1,9 @@
 // Logs until it is killed, and prints the number of each event that was acknowledged: what a crash may not lose.
 // Prints `-` for one that was refused, and tries the next a little later.
-//   AccessLogWriter FOLDER [written|synced] [COUNT|steps] [CALLERS] [signed] [keystore=PATH]
+//   AccessLogWriter FOLDER [written|synced] [COUNT|steps] [CALLERS] [signed] [wraps] [keystore=PATH]
 // With COUNT it stops there and prints the nanoseconds of an event instead, wall clock and CPU, and the memory. What
-// making the events costs is left out. With `steps` it does what each line of its input says (open, log, close), and
+// making the events costs is left out. With `wraps`, each event is of a wrap in memory, and what wraps cost without a log
+// is left out. With `steps` it does what each line of its input says (open, log, close), and
 // prints `ok`, `late` or `-`. With `signed`, checkpoints are signed by a key in memory, or by the one in a key store.
 import AccessLog
 import Glibc
@@ -32,8 +33,9 @@ func open() throws -> AccessLogFile {
 }
 let key = try KeyName("customer-pii")
 let version = KeyVersionID.make()
+let dek = SecretBytes.random(count: 32)
 
-func event(_ number: Int) -> AccessEvent {
+@Sendable func event(_ number: Int) -> AccessEvent {
   AccessEvent(
     .unwrap, key: key, version: version, provider: "hsm",
     access: Access(principal: "billing-service", contextNames: ["table", "column"], requestID: "\(number)"),
@@ -45,24 +47,36 @@ func measure(_ count: Int) async throws {
   let log = try open()
   let callers = arguments.count > 4 ? Int(arguments[4]) ?? 1 : 1
   // What the caller has anyway.
-  let made = clock()
-  var sum = 0
-  for i in 0..<count { sum &+= event(i).access.contextNames.count }
-  let making = sum > 0 ? clock() - made : 0
-  let start = (ContinuousClock.now, clock())
-  await withTaskGroup(of: Void.self) { group in
-    for caller in 0..<callers {
-      group.addTask { for i in 0..<count / callers { try! await log.report(event(caller * count + i)) } }
-    }
+  let bare: (wall: Duration, cpu: Int)
+  let logged: (wall: Duration, cpu: Int)
+  if arguments.contains("wraps") {
+    let keys = InMemoryProvider(name: "memory")
+    let version = try await keys.createKeyVersion(NewKeyVersion(key: key))
+    let provider = AccessLoggedProvider(keys, reporter: log, key: key)
+    bare = await time(callers, count) { _ in _ = try await keys.wrap(dek, under: version.id, aad: []) }
+    logged = await time(callers, count) { _ in _ = try await provider.wrap(dek, under: version.id, aad: []) }
+  } else {
+    bare = await time(1, count) { number in precondition(event(number).access.contextNames.count == 2) }
+    logged = await time(callers, count) { try await log.report(event($0)) }
   }
-  let wall = ContinuousClock.now - start.0
-  let cpu = Double(clock() - start.1 - making) * 1e9 / Double(CLOCKS_PER_SEC)
   var usage = rusage()
   unsafe getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)  // `usage` outlives the call
   print(
-    "wall \(wall / count), cpu \(Int(cpu) / count) ns per event, \(callers) callers, "
+    "wall \((logged.wall - bare.wall) / count), cpu \((logged.cpu - bare.cpu) / count) ns per event, \(callers) callers, "
       + "at most \(usage.ru_maxrss / 1024) MiB of memory")
   await log.close()
+}
+
+func time(
+  _ callers: Int, _ count: Int, _ body: @escaping @Sendable (Int) async throws -> Void
+) async -> (wall: Duration, cpu: Int) {
+  let start = (ContinuousClock.now, clock())
+  await withTaskGroup(of: Void.self) { group in
+    for caller in 0..<callers {
+      group.addTask { for i in 0..<count / callers { try! await body(caller * count + i) } }
+    }
+  }
+  return (ContinuousClock.now - start.0, (clock() - start.1) * 1_000_000_000 / Int(CLOCKS_PER_SEC))
 }
 
 func takeSteps() async {

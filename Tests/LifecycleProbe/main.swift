@@ -34,16 +34,21 @@ final class Killing: AccessReporter {
   }
 }
 
-let configuration = try SuiteConfiguration.load(file: FilePath(arguments[1]), environment: [:])
-let manager = try DataAtRestManager(
-  providers: configuration.providers.map { try $0.makeProvider() }, newKeysIn: configuration.provider,
-  configuration: configuration.dataAtRest,
-  reporter: Killing(AccessLogFile(configuration.accessLog), number: number, isBefore: arguments[5] == "before"),
-  logFolder: configuration.accessLog.directory)
-let census = try readFile(FilePath(arguments[3]))
-try await manager.destroy(
-  KeyVersionID(parsing: arguments[2]), justifiedBy: .censuses([census]), reason: "killed", principal: "test")
-await manager.close()
+try await destroy()
+
+// Not the main's own, which are never freed.
+func destroy() async throws {
+  let configuration = try SuiteConfiguration.load(file: FilePath(arguments[1]), environment: [:])
+  let manager = try DataAtRestManager(
+    providers: configuration.providers.map { try $0.makeProvider() }, newKeysIn: configuration.provider,
+    configuration: configuration.dataAtRest,
+    reporter: Killing(AccessLogFile(configuration.accessLog), number: number, isBefore: arguments[5] == "before"),
+    logFolder: configuration.accessLog.directory)
+  let census = try readFile(FilePath(arguments[3]))
+  try await manager.destroy(
+    KeyVersionID(parsing: arguments[2]), justifiedBy: .censuses([census]), reason: "killed", principal: "test")
+  await manager.close()
+}
 
 func readFile(_ path: FilePath) throws -> [UInt8] {
   let descriptor = try FileDescriptor.open(path, .readOnly)

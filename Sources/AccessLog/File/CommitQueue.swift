@@ -102,9 +102,6 @@ struct CommitQueue {
     return done
   }
 
-  /// For one that writes its line past the queue, and will ask.
-  mutating func fail(alone ticket: UInt64, _ error: KMSError) { failures[ticket] = error }
-
   // MARK: Deadline
 
   /// Takes out those who have waited too long, and says when the next has.
@@ -125,10 +122,8 @@ struct CommitQueue {
     return (late, suspended.map(\.expires).min())
   }
 
-  /// For one that writes for all, and goes on as its time is up.
-  mutating func expire(writing ticket: UInt64, _ error: KMSError) {
-    guard ticket > completed else { return }
-    failures[ticket] = error
-    unasked.insert(ticket)
+  /// For one that went on before it was done.
+  mutating func forget(_ ticket: UInt64) {
+    if ticket > completed { unasked.insert(ticket) } else { failures[ticket] = nil }
   }
 }

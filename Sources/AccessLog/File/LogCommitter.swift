@@ -1,14 +1,15 @@
+internal import CLinux
 import Dispatch
 import KMSCore
 import Synchronization
 
 /// Writes lines in the order in which it numbers them, for any number of callers.
 ///
-/// Callers write in turn (``Turn``), each its own line in its own thread. Who does not get a turn within some
-/// microseconds queues up, and whoever has it then writes the whole queue in one go (group commit, ``CommitQueue``). The
-/// task of who writes is suspended meanwhile (``WriterDesk``), so that it goes on at its deadline though its thread
-/// stands in the kernel. Where a write is known to take long (every batch is synced, the disk has become slow, a file
-/// system that is no disk of this machine) all queue up, and a thread of the log's own writes.
+/// Callers write in turn (``Turn``), each its own line in its own thread. The task of who writes is suspended meanwhile
+/// (``WriterDesk``), so that it goes on at its deadline though its thread stands in the kernel. Who does not get a turn
+/// within some microseconds queues up, and whoever has it then writes the whole queue in one go (group commit,
+/// ``CommitQueue``). Where a write is known to take long (every batch is synced, the disk has become slow, a file system
+/// that is no disk of this machine) all queue up, and a thread of the log's own writes.
 ///
 /// Nothing refers to it weakly where calls are many: its references would be counted in a second place.
 final class LogCommitter: Sendable {
@@ -19,22 +20,22 @@ final class LogCommitter: Sendable {
   }
 
   private let turn = Turn()
-  // Of whose turn it is.
-  private let writer: Mutex<Writer>
-  /// Who writes, until its deadline.
-  private let writing = Mutex<(caller: WriterDesk.Caller, expires: UInt64)?>(nil)
-  private let queue = Mutex(CommitQueue())
-  // A timer runs for whom waits longest.
-  private let isWatched = Atomic(false)
-  private let hasFailures = Atomic(false)
-  private let deadline: UInt64
+  private let desks = (0..<HeldThreads.processors).map { _ in WriterDesk() }
+  let deadline: UInt64
   private let isSynced: Bool
   /// Nil: nothing is signed.
   private let tree: LogTree?
   private let aftercare: LogAftercare
-  private let desk = WriterDesk()
   private let ownThread = DispatchQueue(label: "access-log")
   private let watching = DispatchQueue(label: "access-log-deadline")
+  // A timer runs for whom waits longest.
+  private let isWatched = Atomic(false)
+  private let hasFailures = Atomic(false)
+  // All look at what is above, and each writer changes what is below.
+  private let padding = InlineArray<16, UInt64>(repeating: 0)
+  // Of whose turn it is.
+  private let writer: Mutex<Writer>
+  private let queue = Mutex(CommitQueue())
 
   init(
     _ settings: AccessLogSettings, _ lines: consuming LineWriter, _ tree: LogTree?, _ aftercare: LogAftercare
@@ -45,7 +46,10 @@ final class LogCommitter: Sendable {
     isSynced = settings.durability == .synced
     turn.setTakesLong(settings.durability == .synced || lines.mayBlock)
     writer = Mutex(Writer(lines: lines))
+    HeldThreads.logOpened()
   }
+
+  deinit { HeldThreads.logClosed() }
 
   // MARK: Waiting
 
@@ -53,21 +57,32 @@ final class LogCommitter: Sendable {
   ///
   /// - Throws: ``KMSError/Code/accessLogUnavailable`` on a failure or after the deadline.
   func commit(_ line: consuming EventLine) async throws {
-    guard turn.takeSoon() else { return try await commit([line]) }
-    let ticket = turn.ticket()
-    let mayStand = InPlace.mayHoldThread(of: #isolation)
-    try await desk.write(ticket, consume line, for: self, onThisThread: mayStand)
+    guard let desk = takeDesk(InPlace.mayHoldThread(of: #isolation)) else { return try await commit([line]) }
+    switch await desk.write(consume line, for: self) {
+    case .written: return
+    case .failed(let error): throw error
+    case .late: throw Self.late()
+    case .notItsTurn(let line): try await join(line.map { [$0] } ?? [], .nothing, nil)
+    }
   }
 
   /// The same for lines that are written in one go.
   func commit(_ lines: [EventLine], _ wish: CommitQueue.Wish = .nothing) async throws {
-    let isItsTurn = turn.takeSoon()
+    try await join(lines, wish, takeDesk(InPlace.mayHoldThread(of: #isolation)))
+  }
+
+  private func join(_ lines: [EventLine], _ wish: CommitQueue.Wish, _ desk: WriterDesk?) async throws {
     guard let ticket = withQueue({ $0.join(lines, wish) }) else {
-      if isItsTurn { release() }
+      desk?.leave()
       throw Self.closed()
     }
-    let mayStand = InPlace.mayHoldThread(of: #isolation)
-    if isItsTurn { return try await desk.write(ticket, for: self, onThisThread: mayStand) }
+    switch await desk?.write(nil, for: self) {
+    case nil, .notItsTurn: break
+    case .written, .failed: return try check(ticket)
+    case .late:
+      withQueue { $0.forget(ticket) }
+      throw Self.late()
+    }
     writeSoon()
     try await withCheckedThrowingContinuation { continuation in
       let caller = CommitQueue.Suspended(
@@ -100,12 +115,31 @@ final class LogCommitter: Sendable {
     if turn.take() { ownThread.async { self.drain() } }
   }
 
+  /// A desk for the caller's thread; nil where that must not be held.
+  private func takeDesk(_ mayHoldThread: Bool) -> WriterDesk? {
+    guard mayHoldThread, !turn.takesLong else { return nil }
+    let own = Int(linux_processor())
+    for i in 0..<desks.count {
+      let desk = desks[(own + i) % desks.count]
+      if desk.take() { return desk }
+    }
+    return nil
+  }
+
+  /// For ``writeForAll(_:_:_:)``; nil when others have the turn for longer than some microseconds.
+  func takeTurn() -> HeldThreads.Hold? {
+    guard turn.takeSoon() else { return nil }
+    if let hold = HeldThreads.take() { return hold }
+    release()
+    return nil
+  }
+
   private func release() {
     if turn.release() { ownThread.async { self.drain() } }
   }
 
   /// Of one that is done.
-  func check(_ ticket: UInt64) throws {
+  private func check(_ ticket: UInt64) throws {
     guard hasFailures.load(ordering: .relaxed) else { return }
     if let error = withQueue({ $0.failure(of: ticket) }) { throw error }
   }
@@ -120,40 +154,25 @@ final class LogCommitter: Sendable {
   /// On the thread of a caller that has the turn: what it has to write, and then what is in the queue.
   ///
   /// - Parameter line: what it writes past the queue, if it does.
-  /// - Returns: the caller's task, unless it went on at its deadline; and the number of its line, for ``hash(_:_:)``.
-  func writeForAll(_ caller: WriterDesk.Caller, _ line: inout EventLine?) -> (job: UnownedJob?, sequence: UInt64?) {
-    let start = monotonicNanoseconds()
-    writing.withLock { $0 = (caller, start + deadline) }
-    watch(after: deadline)
+  /// - Returns: the number of its line.
+  func writeForAll(
+    _ line: inout EventLine?, since start: UInt64, _ hold: HeldThreads.Hold
+  ) -> Result<UInt64, KMSError>? {
     var result: Result<UInt64, KMSError>?
-    if caller.isAlone { result = writeAlone(&line!, start) } else { writeBatch(start) }
+    if line != nil { result = writeAlone(&line!, start) } else { writeBatch(start) }
     var batches = 1
     while turn.isWaitedFor, !turn.takesLong, batches < Self.batchesInARow {
       writeBatch()
       batches += 1
     }
-    let isThere = writing.withLock { $0.take() } != nil
-    if isThere, case .failure(let error) = result {
-      withQueue { $0.fail(alone: caller.ticket, error) }
-      hasFailures.store(true, ordering: .relaxed)
-    }
+    HeldThreads.giveBack(hold)  // from here on nothing stands
     if turn.isWaitedFor { ownThread.async { self.drain() } } else { release() }
-    return (isThere ? caller.job : nil, try? result?.get())
-  }
-
-  /// The same where no thread can be spared.
-  func writeForAllOnOwnThread(_ caller: WriterDesk.Caller, _ line: EventLine?) {
-    ownThread.async {
-      var line = line
-      let (job, sequence) = self.writeForAll(caller, &line)
-      if let job { globalConcurrentExecutor.enqueue(job) }
-      self.hash(line, sequence)
-    }
+    return result
   }
 
   /// What a caller wrote past the queue goes into the tree, when the turn is the next one's.
-  func hash(_ line: EventLine?, _ sequence: UInt64?) {
-    guard let tree, let line, let sequence else { return }
+  func hash(_ line: EventLine, _ sequence: UInt64) {
+    guard let tree else { return }
     aftercare.sign(tree.add(line.bytes.span.extracting(line.record), sequence), self)
   }
 
@@ -220,7 +239,7 @@ final class LogCommitter: Sendable {
   // MARK: Deadline
 
   // One timer at a time, for the caller that waits longest.
-  private func watch(after nanoseconds: UInt64) {
+  func watch(after nanoseconds: UInt64) {
     if isWatched.load(ordering: .relaxed) || isWatched.exchange(true, ordering: .acquiringAndReleasing) { return }
     watching.asyncAfter(deadline: .now() + .nanoseconds(Int(nanoseconds))) { self.expire() }
   }
@@ -229,32 +248,17 @@ final class LogCommitter: Sendable {
     // Before it looks: who comes later sees that nobody watches.
     isWatched.store(false, ordering: .sequentiallyConsistent)
     let now = monotonicNanoseconds()
-    let error = Self.late("the access log took no event within its deadline")
     let (late, next) = withQueue { $0.expire(now) }
-    let (caller, expires) = writing.withLock { writing -> (WriterDesk.Caller?, UInt64?) in
-      guard let (caller, expires) = writing, expires <= now else { return (nil, writing?.expires) }
-      writing = nil
-      return (caller, nil)
-    }
-    if let next = [next, expires].compactMap({ $0 }).min() { watch(after: next - now) }
-    for caller in late { caller.continuation.resume(throwing: error) }
-    guard let caller else { return }
-    withQueue { queue in
-      if caller.isAlone {
-        queue.fail(alone: caller.ticket, error)
-      } else {
-        queue.expire(writing: caller.ticket, error)
-      }
-    }
-    hasFailures.store(true, ordering: .relaxed)
-    globalConcurrentExecutor.enqueue(caller.job)
+    let deadlines = desks.map { $0.expire(now) } + [next]
+    if let next = deadlines.compactMap({ $0 }).min() { watch(after: max(next, now) - now) }
+    for caller in late { caller.continuation.resume(throwing: Self.late()) }
   }
 
   private static func closed() -> KMSError {
     KMSError(.accessLogUnavailable, "the access log is closed", advice: "Open it again.")
   }
 
-  static func late(_ message: String) -> KMSError {
+  static func late(_ message: String = "the access log took no event within its deadline") -> KMSError {
     KMSError(
       .accessLogUnavailable, message,
       advice: "Look whether its disk is full or stalled; calls go on as soon as it can be written.")

@@ -8,13 +8,13 @@ import Synchronization
 final class Turn: Sendable {
   private let before = InlineArray<16, UInt64>(repeating: 0)
   private let isTaken = Atomic(false)
+  private let between = InlineArray<16, UInt64>(repeating: 0)
   private let hasQueue = Atomic(false)
   private let isLong = Atomic(false)
-  private let tickets = Atomic<UInt64>(1 << 63)
   private let after = InlineArray<16, UInt64>(repeating: 0)
 
   // 10 to 30 µs, as processors have it. A write takes 2, and being suspended and resumed many more.
-  private static let looks = 500
+  private static let looks = 150
 
   /// Somebody waits in the queue.
   var isWaitedFor: Bool { hasQueue.load(ordering: .sequentiallyConsistent) }
@@ -40,17 +40,13 @@ final class Turn: Sendable {
   func takeSoon() -> Bool {
     for _ in 0..<Self.looks {
       if takesLong { return false }
-      if take() { return true }
-      linux_pause()
+      // Without a look before: that would fetch the line of memory twice.
+      if isTaken.compareExchange(expected: false, desired: true, ordering: .sequentiallyConsistent).exchanged {
+        return true
+      }
+      for _ in 0..<4 { linux_pause() }
     }
     return false
-  }
-
-  /// For whose turn it is: one that nobody else has, beyond those of a queue.
-  func ticket() -> UInt64 {
-    let ticket = tickets.load(ordering: .relaxed) + 1
-    tickets.store(ticket, ordering: .relaxed)
-    return ticket
   }
 
   /// Whether it is to be taken again at once, as somebody waits in the queue; it is taken then.
