@@ -1,3 +1,4 @@
+import DurableFiles
 import Foundation
 import KMSCore
 import SystemPackage
@@ -23,8 +24,10 @@ import Testing
       try process.run()
       let reading = readingToEnd(of: output.fileHandleForReading)
       // Two checkpoints, and some more.
-      func lines() throws -> Int { try files(in: folder).first.map { try folder.appending($0).lines.count } ?? 0 }
-      while ((try? lines()) ?? 0) < 2300, process.isRunning { try await Task.sleep(for: .milliseconds(20)) }
+      func size() throws -> Int64 {
+        try files(in: folder).first.flatMap { try FileStatus(folder.appending($0)) }?.size ?? 0
+      }
+      while ((try? size()) ?? 0) < 2300 * 400, process.isRunning { try await Task.sleep(for: .milliseconds(20)) }
       kill(process.processIdentifier, SIGKILL)
       process.waitUntilExit()
       let printed = String(decoding: await reading.value, as: UTF8.self)
