@@ -1,23 +1,40 @@
 #!/usr/bin/env bash
-# What the access log costs an operation, and how fast it is read:
-#   Scripts/bench/log.sh [EVENTS] [MIB]
-# CPU counts all threads, writing, hashing and signing included; what makes the events is left out.
+# What the access log costs an operation, beside a floor in C, and how fast it is read:
+#   ROUNDS=5 Scripts/bench/log.sh [EVENTS] [MIB]
+# CPU counts all threads, writing, hashing and signing included; what makes the events is left out, or what a wrap in
+# memory costs without a log. In each round the floor is taken just before.
 . "$(dirname "$0")/prepare.sh"
-events=${1:-1000000} mib=${2:-1024}
+events=${1:-300000} mib=${2:-1024}
 build AccessLogWriter strongroom
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+cc -O2 -pthread -o "$work/logfloor" Scripts/bench/logfloor.c -lcrypto
 
 for signed in "" signed; do
   for callers in 1 2; do
-    printf '%-28s ' "${signed:-unsigned}, $events events:"
-    "$BIN/AccessLogWriter" "$work/log" written "$events" "$callers" $signed
-    rm -rf "$work/log"
+    for _ in $(seq "${ROUNDS:-5}"); do
+      "$work/logfloor" "$work" "$events" "$callers" $signed
+      for what in "" wraps; do
+        echo "${what:-events}: $("$BIN/AccessLogWriter" "$work/log" written "$events" "$callers" $signed $what)"
+        rm -rf "$work/log"
+      done
+    done | python3 -c '
+import re, statistics, sys
+cpu = {}
+for line in sys.stdin:
+    cpu.setdefault(line.split(":")[0], []).append(int(re.search(r"cpu (\d+) ns", line)[1]) / 1000)
+text = lambda v: f"{statistics.median(v):.2f} us ({min(v):.2f} to {max(v):.2f})"
+ratio = lambda v: "%.2f" % statistics.median(a / b for a, b in zip(v, cpu["floor"]))
+print(sys.argv[1], "| CPU an event | floor", text(cpu["floor"]), "| events", text(cpu["events"]), ratio(cpu["events"]),
+      "of the floor | of wraps", text(cpu["wraps"]), ratio(cpu["wraps"]))' "${signed:-unsigned}, $callers callers"
   done
 done
-printf '%-28s ' "signed, $((events / 10)) events:"
-"$BIN/AccessLogWriter" "$work/log" written $((events / 10)) 2 signed
-rm -rf "$work/log"
+# Whether it holds more the longer it is.
+for part in 10 1; do
+  printf '%s' "signed, $((events / part)) events: "
+  "$BIN/AccessLogWriter" "$work/log" written $((events / part)) 2 signed
+  rm -rf "$work/log"
+done
 
 # A log of so many MiB, plain and then compressed, read with a filter that finds one line in a million.
 export SIZE=$mib LOG=$work/log

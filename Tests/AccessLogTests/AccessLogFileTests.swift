@@ -82,6 +82,20 @@ import Testing
     }
   }
 
+  /// Or the next start would take it for one that is written still. The deadline of its events is no reason to keep it.
+  @Test(.timeLimit(.minutes(1))) func oneThatWasDroppedLetsGoOfItsFile() async throws {
+    try await withFolder { folder in
+      var log: AccessLogFile? = try AccessLogFile(AccessLogSettings(directory: folder, deadline: .seconds(3600)))
+      try await log?.report(AccessEvent(.health))
+      let path = folder.appending(try #require(try files(in: folder).first))
+      let file = try FileDescriptor.open(path, .readOnly)
+      defer { try? file.close() }
+      #expect(flock(file.rawValue, LOCK_EX | LOCK_NB) != 0)
+      log = nil
+      while flock(file.rawValue, LOCK_EX | LOCK_NB) != 0 { try await Task.sleep(for: .milliseconds(5)) }
+    }
+  }
+
   @Test func reportsThoughTheTaskIsCancelled() async throws {
     try await withFolder { folder in
       let log = try AccessLogFile(AccessLogSettings(directory: folder))

@@ -103,6 +103,9 @@ public final class AccessLogFile: AccessReporter, Sendable {
     return await within(deadline) { [settings] in try? ended.finish(note, durability: settings.durability) }
   }
 
+  /// One that was dropped is not sealed, and locks its file no longer than its lines are on their way.
+  deinit { _ = committer.commitLater([], .close) }
+
   private func beat() {
     heart.asyncAfter(deadline: .now() + .nanoseconds(Int(settings.heartbeatNanoseconds))) { [weak self] in
       // By no task: it must not wait for the others of a busy process. A log that does not take it shows that.
