@@ -49,7 +49,7 @@ struct HelpTests {
     "arguments that are none: what is wrong, what may be meant, and where help is",
     arguments: [
       ("encrpt", "There is no command 'strongroom encrpt'. Did you mean 'encrypt'? See 'strongroom --help'."),
-      ("log verfy", "There is no command 'strongroom log verfy'. Did you mean 'verify'? See 'strongroom log --help'."),
+      ("log prive", "There is no command 'strongroom log prive'. Did you mean 'prove'? See 'strongroom log --help'."),
       ("key frobnicate", "There is no command 'strongroom key frobnicate'. See 'strongroom key --help'."),
       ("log show --outcom x", "Unknown option '--outcom'. Did you mean '--outcome'? See 'strongroom log show --help'."),
       ("key rotate", "Missing expected argument '<name>'. See 'strongroom key rotate --help'."),
