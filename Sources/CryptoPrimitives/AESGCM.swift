@@ -194,7 +194,8 @@ extension [UInt8] {
   package init(capacity: Int, _ fill: (inout OutputSpan<UInt8>) throws -> Void) throws {
     self = []
     // Room that is asked for at first (`unsafeUninitializedCapacity`) takes longer: its type is looked up each time.
-    try append(addingCapacity: capacity) { output throws(any Error) in try fill(&output) }
+    // Room for none would be in the one empty array that all threads share, whose count is written then.
+    try append(addingCapacity: Swift.max(1, capacity)) { output throws(any Error) in try fill(&output) }
   }
 }
 

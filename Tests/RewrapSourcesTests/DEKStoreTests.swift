@@ -144,6 +144,7 @@
         providers: { p: { type: pkcs11, uri: '\(token.uri)', pin-source: 'file:secret' } }
         data-at-rest: { kms-key-id: k }
         shared-deks: { max-messages: \(maxMessages) }
+        access-log: { deadline: 60s }
         """)
       try await withManager { try await $0.createKey(KeyName("k")) }
     }

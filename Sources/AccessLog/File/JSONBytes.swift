@@ -40,6 +40,7 @@ extension [UInt8] {
   }
 
   mutating func append(_ bytes: Span<UInt8>) {
+    if bytes.isEmpty { return }  // not even a count of none, into the empty array that all threads share
     append(addingCapacity: bytes.count) { output in
       unsafe output.withUnsafeMutableBufferPointer { memory, count in  // has that capacity
         unsafe bytes.withUnsafeBufferPointer { bytes in  // for the call only
