@@ -37,6 +37,9 @@ struct SessionPoolState {
     return session
   }
 
+  /// Whether the next session that gets free is for who comes now: in the queue nobody is before.
+  var mayBeNext: Bool { openCount > 0 && !isAlone && waiting.isEmpty }
+
   /// Whether all are in use and the token may have more.
   var mayNeedMore: Bool { idle.isEmpty && openCount < limit }
 

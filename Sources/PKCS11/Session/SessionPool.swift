@@ -84,9 +84,9 @@ package final class SessionPool: Watched {
   /// resumed takes longer.
   private func takeSoon() -> Session? {
     for _ in 0..<Self.looks {
-      let (session, isOpen) = state.withLock { ($0.takeIdle(), $0.openCount > 0) }
+      let (session, mayBeNext) = state.withLock { ($0.takeIdle(), $0.mayBeNext) }
       if let session { return session }
-      guard isOpen, pace.isFast else { break }
+      guard mayBeNext, pace.isFast else { break }
       for _ in 0..<16 { linux_pause() }
     }
     return nil
