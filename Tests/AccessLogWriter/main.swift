@@ -56,7 +56,7 @@ func measure(_ count: Int) async throws {
     bare = await time(callers, count) { _ in _ = try await keys.wrap(dek, under: version.id, aad: []) }
     logged = await time(callers, count) { _ in _ = try await provider.wrap(dek, under: version.id, aad: []) }
   } else {
-    bare = await time(1, count) { number in precondition(event(number).access.contextNames.count == 2) }
+    bare = await time(callers, count) { number in precondition(event(number).access.contextNames.count == 2) }
     logged = await time(callers, count) { try await log.report(event($0)) }
   }
   var usage = rusage()

@@ -71,6 +71,7 @@ final class LogCommitter: Sendable {
     try await join(lines, wish, takeDesk(InPlace.mayHoldThread(of: #isolation)))
   }
 
+  /// Queues up; and writes the queue, at the desk, or waits until it is written.
   private func join(_ lines: [EventLine], _ wish: CommitQueue.Wish, _ desk: WriterDesk?) async throws {
     guard let ticket = withQueue({ $0.join(lines, wish) }) else {
       desk?.leave()

@@ -13,7 +13,7 @@ final class Turn: Sendable {
   private let isLong = Atomic(false)
   private let after = InlineArray<16, UInt64>(repeating: 0)
 
-  // 10 to 30 µs, as processors have it. A write takes 2, and being suspended and resumed many more.
+  // 10 to 40 µs, as processors have it. A write takes 2, and being suspended and resumed many more.
   private static let looks = 150
 
   /// Somebody waits in the queue.
