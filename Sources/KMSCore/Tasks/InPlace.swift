@@ -44,3 +44,18 @@ package enum InPlace {
     }
   }
 }
+
+extension SerialExecutor {
+  /// For `enqueue`: the executor lives while `body` runs. The task may go on meanwhile, and take the last reference along.
+  package func stays(_ body: () -> Void) {
+    let held = unsafe hold()
+    defer { unsafe Self.letGo(held) }  // held above
+    body()
+  }
+
+  // Not inlined, or the pair would be removed as one that does nothing.
+  @inline(never)
+  private func hold() -> Unmanaged<Self> { unsafe Unmanaged.passRetained(self) }  // released by `letGo`
+  @inline(never)
+  private static func letGo(_ executor: Unmanaged<Self>) { unsafe executor.release() }  // retained by `hold`
+}

@@ -21,6 +21,7 @@ package final class Lane: SerialExecutor, @unchecked Sendable {  // `state` is l
   private let state = Mutex(State())
   private let pace: Pace
   private var call: (() -> Void)?
+  private var passOn: (@Sendable () -> UnownedJob?)?
   private var weight: UInt64 = 1
   private var mayHoldThread = true
   private var ownThread: LaneThread?
@@ -39,13 +40,17 @@ package final class Lane: SerialExecutor, @unchecked Sendable {  // `state` is l
   /// - Parameters:
   ///   - until: when the caller is let go.
   ///   - weight: how many short calls it is worth.
+  ///   - passOn: what is to be done when the call has ended in time and the lane is free. Who is to go on at once, on
+  ///     the thread that made the call, so that the next call need not wait for a change of threads.
   /// - Returns: nil when the deadline passed. The lane is then not to be used again.
   /// - Throws: ``KMSError/Code/providerUnavailable`` when there is no thread for the call. It was not made.
   package func run<Result: Sendable & ~Copyable>(
-    until: Moment, weight: Int = 1, _ body: @escaping @Sendable () -> Result
+    until: Moment, weight: Int = 1, passOn: (@Sendable () -> UnownedJob?)? = nil,
+    _ body: @escaping @Sendable () -> Result
   ) async throws(KMSError) -> Result? {
     let answer = Answer<Result>()
     call = { answer.value = body() }
+    self.passOn = passOn
     self.weight = UInt64(max(1, weight))
     mayHoldThread = InPlace.mayHoldThread(of: #isolation)
     state.withLock { $0.until = until }
@@ -77,22 +82,15 @@ package final class Lane: SerialExecutor, @unchecked Sendable {  // `state` is l
 
   package func enqueue(_ job: consuming ExecutorJob) {
     let job = UnownedJob(job)
-    // From here on the task may be let go, and take the last reference along.
-    let held = unsafe hold()
-    defer { unsafe Self.letGo(held) }  // held above
-    state.withLock { $0.waiting = job }
-    if mayHoldThread, pace.isFast(weight), Seats.take() { return InPlace.run(self) }
-    do throws(KMSError) {
-      if ownThread == nil { ownThread = try LaneThread() }
-      ownThread?.run(self)
-    } catch { refuse(error) }
+    stays {
+      state.withLock { $0.waiting = job }
+      if mayHoldThread, pace.isFast(weight), Seats.take() { return InPlace.run(self) }
+      do throws(KMSError) {
+        if ownThread == nil { ownThread = try LaneThread() }
+        ownThread?.run(self)
+      } catch { refuse(error) }
+    }
   }
-
-  // Not inlined, or the pair would be removed as one that does nothing.
-  @inline(never)
-  private func hold() -> Unmanaged<Lane> { unsafe Unmanaged.passRetained(self) }  // released by `letGo`
-  @inline(never)
-  private static func letGo(_ lane: Unmanaged<Lane>) { unsafe lane.release() }  // retained by `hold`
 
   /// Ends the waiting when the deadline has passed.
   package func expire(_ now: Moment) {
@@ -106,6 +104,7 @@ package final class Lane: SerialExecutor, @unchecked Sendable {  // `state` is l
 
   private func refuse(_ error: KMSError) {
     call = nil
+    passOn = nil
     let job = state.withLock { state in
       // Only where somebody waits: the next call is not refused for this one.
       if state.waiting != nil { state.refusal = error }
@@ -115,19 +114,27 @@ package final class Lane: SerialExecutor, @unchecked Sendable {  // `state` is l
   }
 
   /// On whatever thread: makes the call.
-  /// - Returns: who waits for it; nil when nobody does any more.
-  private func makeCall() -> UnownedJob? {
+  /// - Returns: who is to go on, best first. Whoever waits for the call, unless nobody does any more, and the lane's next
+  ///   user.
+  private func makeCall() -> (first: UnownedJob?, second: UnownedJob?) {
     let start = Moment.now
     call.take()?()
     pace.took((Moment.now - start) / weight)
-    let job = state.withLock { $0.waiting.take() }
-    if job == nil { whenLateCallEnds?() }
-    return job
+    let passOn = passOn.take()
+    guard let job = state.withLock({ $0.waiting.take() }) else {
+      whenLateCallEnds?()
+      return (nil, nil)
+    }
+    // From here on the lane may be another's.
+    guard let next = passOn?() else { return (job, nil) }
+    return (next, job)
   }
 
   /// On the lane's own thread.
   fileprivate func makeCallForPool() {
-    if let job = makeCall() { globalConcurrentExecutor.enqueue(job) }
+    let (first, second) = makeCall()
+    if let first { globalConcurrentExecutor.enqueue(first) }
+    if let second { globalConcurrentExecutor.enqueue(second) }
   }
 }
 
@@ -135,7 +142,9 @@ extension Lane: InPlaceWork {
   /// On the thread that asked, which holds a seat.
   package func work() -> UnownedJob? {
     defer { Seats.giveBack() }
-    return pace.isInProcess ? makeCall() : withoutSIGPIPE { makeCall() }
+    let (first, second) = pace.isInProcess ? makeCall() : withoutSIGPIPE { makeCall() }
+    if let second { globalConcurrentExecutor.enqueue(second) }
+    return first
   }
 }
 

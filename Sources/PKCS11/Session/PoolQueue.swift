@@ -5,13 +5,6 @@ internal import Synchronization
 struct SessionPoolState {
   enum Wish { case shared, alone }
 
-  struct Waiting {
-    let wish: Wish
-    let until: Moment
-    /// With false when the deadline passed.
-    let resume: CheckedContinuation<Bool, Never>
-  }
-
   /// Nil once it is closed.
   var login: Session?
   var limit: Int
@@ -23,16 +16,16 @@ struct SessionPoolState {
   var inUse = 0
   var isAlone = false
   var isClosed = false
-  var waiting: [Waiting] = []
+  var waiting: [Waiter] = []
 
-  init(login: Session, limit: Int) {
+  init(login: Session?, limit: Int) {
     self.login = login
     self.limit = limit
   }
 
-  /// Beside others.
+  /// Beside others. Those that are idle may have been granted.
   mutating func takeIdle() -> Session? {
-    guard !isAlone, waiting.isEmpty, let session = idle.popLast() else { return nil }
+    guard !isAlone, waiting.isEmpty, inUse < openCount, let session = idle.popLast() else { return nil }
     inUse += 1
     return session
   }
@@ -40,8 +33,10 @@ struct SessionPoolState {
   /// Whether the next session that gets free is for who comes now: in the queue nobody is before.
   var mayBeNext: Bool { openCount > 0 && !isAlone && waiting.isEmpty }
 
-  /// Whether all are in use and the token may have more.
-  var mayNeedMore: Bool { idle.isEmpty && openCount < limit }
+  /// What who comes now is to wait for: to be alone, where a session more is to be opened.
+  func wish(opensMore: Bool) -> Wish {
+    (opensMore ? idle.isEmpty && openCount < limit : openCount == 0) ? .alone : .shared
+  }
 
   /// After a grant: shared ones find a session, unless it was lost meanwhile.
   ///
@@ -81,7 +76,7 @@ struct SessionPoolState {
   }
 
   /// Who can go on now.
-  mutating func next() -> Waiting? {
+  mutating func next() -> Waiter? {
     guard !isAlone, let first = waiting.first else { return nil }
     switch first.wish {
     case .alone:
@@ -91,32 +86,79 @@ struct SessionPoolState {
       guard inUse < max(openCount, 1) else { return nil }
       inUse += 1
     }
+    first.isGranted = true
     return waiting.removeFirst()
   }
 
-  mutating func takeExpired(_ now: Moment) -> [Waiting] {
+  mutating func takeExpired(_ now: Moment) -> [Waiter] {
     let expired = waiting.filter { $0.until < now }
     if !expired.isEmpty { waiting.removeAll { $0.until < now } }
     return expired
   }
 }
 
+/// A task that waits for a session. It is suspended, so that anybody can let it go on, on whatever thread.
+final class Waiter: SerialExecutor, @unchecked Sendable {  // of the queue, then of who takes it out, then of the task
+  let wish: SessionPoolState.Wish
+  let until: Moment
+  private let pool: SessionPool
+  fileprivate var job: UnownedJob?
+  /// False when the deadline passed.
+  fileprivate(set) var isGranted = false
+
+  init(_ wish: SessionPoolState.Wish, _ until: Moment, _ pool: SessionPool) {
+    (self.wish, self.until, self.pool) = (wish, until, pool)
+  }
+
+  func enqueue(_ job: consuming ExecutorJob) {
+    self.job = UnownedJob(job)
+    stays { pool.join(self) }
+  }
+
+  func goOn() {
+    if let job = job.take() { globalConcurrentExecutor.enqueue(job) }
+  }
+
+  /// Being here is having waited.
+  actor Gate {
+    private nonisolated let waiter: Waiter
+    init(_ waiter: Waiter) { self.waiter = waiter }
+    nonisolated var unownedExecutor: UnownedSerialExecutor {
+      unsafe waiter.asUnownedSerialExecutor()  // it outlives its gate
+    }
+
+    // Not inlined, and it reads memory: the hop must not be removed.
+    @inline(never)
+    func pass() -> Bool { waiter.isGranted }
+  }
+}
+
 /// The queue before a pool: in order, some beside each other, some alone.
 extension SessionPool {
   func acquire(_ wish: SessionPoolState.Wish, _ until: Moment) async throws {
-    let isGranted = await withCheckedContinuation { continuation in
-      state.withLock { $0.waiting.append(.init(wish: wish, until: until, resume: continuation)) }
-      grant()
+    guard await Waiter.Gate(Waiter(wish, until, self)).pass() else { throw Self.noSession(deadline) }
+  }
+
+  fileprivate func join(_ waiter: Waiter) {
+    let next = state.withLock { state in
+      state.waiting.append(waiter)
+      return state.next()
     }
-    guard isGranted else { throw Self.noSession(deadline) }
+    next?.goOn()
+  }
+
+  /// By the thread that made a call of the session. Who is to use it next, and can go on there.
+  func passOn(_ session: Session) -> UnownedJob? {
+    let next = state.withLock { state in
+      state.putBack(session)
+      return state.next()
+    }
+    return next?.job.take()
   }
 
   func release(_ session: Session) {
-    let isWaiting = state.withLock { state in
-      state.putBack(session)
-      return !state.waiting.isEmpty
-    }
-    if isWaiting { grant() }
+    state.withLock { $0.putBack(session) }
+    grant()
   }
 
   func releaseShared() {
@@ -131,12 +173,12 @@ extension SessionPool {
 
   /// Lets those go on, in order, who can.
   func grant() {
-    while let next = state.withLock({ $0.next() }) { next.resume.resume(returning: true) }
+    while let next = state.withLock({ $0.next() }) { next.goOn() }
   }
 
   package func expire(_ now: Moment) {
     let late = state.withLock { $0.takeExpired(now) }
-    for waiting in late { waiting.resume.resume(returning: false) }
+    for waiter in late { waiter.goOn() }
     if !late.isEmpty { grant() }
   }
 }

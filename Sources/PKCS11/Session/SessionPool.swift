@@ -67,8 +67,8 @@ package final class SessionPool: Watched {
     if let session = takeSoon() { return try await run(session, until, weight, body) }
     try hung.check()
     while true {
-      try await acquire(state.withLock { $0.mayNeedMore } ? .alone : .shared, until)
       // Calls of a fast token are made one after the other anyway.
+      try await acquire(state.withLock { $0.wish(opensMore: !pace.isFast) }, until)
       if let session = state.withLock({ $0.takeGranted(opensMore: !pace.isFast) }) {
         grant()
         return try await run(session, until, weight, body)
@@ -145,9 +145,10 @@ package final class SessionPool: Watched {
   private func run<R: Sendable & ~Copyable>(
     _ session: Session, _ until: Moment, _ weight: Int, _ body: @escaping @Sendable (Session) throws(CallFailure) -> R
   ) async throws -> R {
+    let passOn: @Sendable () -> UnownedJob? = { self.passOn(session) }
     let result: Result<R, CallFailure>?
     do throws(KMSError) {
-      result = try await session.lane!.run(until: until, weight: weight) {
+      result = try await session.lane!.run(until: until, weight: weight, passOn: passOn) {
         do throws(CallFailure) { return .success(try body(session)) } catch {
           if error.evictsSession { session.isSound = false }
           return .failure(error)
@@ -161,7 +162,6 @@ package final class SessionPool: Watched {
       abandon(session)
       throw HungCall(error: Self.tooLate(deadline))
     }
-    release(session)
     return try result.get()
   }
 
