@@ -17,7 +17,7 @@ public final class Striped<State>: Sendable {
   /// With the state of the processor that this runs on. Another thread may hold it, should this one be moved.
   @inlinable
   public func withLock<Result>(_ body: (inout sending State) throws -> sending Result) rethrows -> sending Result {
-    try stripes[currentProcessor() % stripes.count].state.withLock(body)
+    try stripes[currentProcessor() & (stripes.count - 1)].state.withLock(body)
   }
 
   /// With each state in turn.
@@ -36,7 +36,11 @@ final class Stripe<State>: Sendable {
   init(_ state: consuming sending State) { self.state = Mutex(state) }
 }
 
-private let stripeCount = max(1, min(64, sysconf(CInt(_SC_NPROCESSORS_CONF))))
+// A power of two, as a division costs as much as the lock.
+private let stripeCount = {
+  let processors = max(1, min(64, sysconf(CInt(_SC_NPROCESSORS_CONF))))
+  return 1 << (Int.bitWidth - (processors - 1).leadingZeroBitCount)
+}()
 
 @usableFromInline
 func currentProcessor() -> Int { Int(linux_processor()) }

@@ -39,20 +39,19 @@ import TestSupport
       let manager = try await open(mode, in: folder)
       // Each caller has data and a principal of its own, as requests have, and as the floor's threads have.
       let load = try await Array(0..<callers).asyncMap { _ in try await Load(size, manager) }
-      let seal = try await time(callers, seconds) { caller, i in
+      let seal = try await time(callers, seconds) { caller, count in
         let load = load[caller]
-        _ = try await manager.encrypt(load.plaintext, context: load.contexts[i & 63])
+        for i in 0..<count { _ = try await manager.encrypt(load.plaintext, context: load.contexts[i & 63]) }
       }
-      let open = try await time(callers, seconds) { caller, i in
+      let open = try await time(callers, seconds) { caller, count in
         let load = load[caller]
-        _ = try await manager.decrypt(load.messages[i & 63], context: load.contexts[i & 63])
+        for i in 0..<count { _ = try await manager.decrypt(load.messages[i & 63], context: load.contexts[i & 63]) }
       }
       print("\(mode) \(callers) one \(seal) \(open)")
-      let count = Load.rows
-      let sealMany = try await time(callers, seconds, of: count) { caller, _ in
+      let sealMany = try await time(callers, seconds) { caller, _ in
         _ = try await manager.encrypt(load[caller].rows)
       }
-      let openMany = try await time(callers, seconds, of: count) { caller, _ in
+      let openMany = try await time(callers, seconds) { caller, _ in
         _ = try await manager.decrypt(load[caller].sealed)
       }
       print("\(mode) \(callers) batch \(sealMany) \(openMany)")
@@ -149,9 +148,11 @@ import TestSupport
     return usage.ru_maxrss
   }
 
-  /// Mean nanoseconds of an operation.
+  /// Mean nanoseconds of a field.
+  ///
+  /// - Parameter body: given a caller and the number of fields to work on, without anything between them.
   private static func time(
-    _ callers: Int, _ seconds: Double, of each: Int = 1, _ body: @escaping @Sendable (Int, Int) async throws -> Void
+    _ callers: Int, _ seconds: Double, _ body: @escaping @Sendable (Int, Int) async throws -> Void
   ) async throws -> Int {
     try await withThrowingTaskGroup(of: Double.self) { group in
       for caller in 0..<callers {
@@ -161,13 +162,11 @@ import TestSupport
             let end = start + .seconds(seconds)
             var (count, now) = (0, start)
             repeat {
-              for _ in 0..<max(1, 1000 / each) {
-                try await body(caller, count)
-                count += 1
-              }
+              try await body(caller, Load.rows)
+              count += Load.rows
               now = .now
             } while now < end
-            return (now - start) / .nanoseconds(1) / Double(count * each)
+            return (now - start) / .nanoseconds(1) / Double(count)
           }
         }
       }

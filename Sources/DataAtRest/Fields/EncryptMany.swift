@@ -24,7 +24,7 @@ extension DataAtRestManager {
         guard let recent, recent.key.isFor(field.context), field.bytes.count <= Self.fieldLimit,
           recent.take(bytes: field.bytes.count)
         else { return nil }
-        tally.add(recent.key.version, names: field.context.names)
+        tally.add(recent.key.version.id, of: recent.key.version, names: field.context.names)
         return try recent.seal(field.bytes.span, context: field.context)
       } otherwise: { field in
         event.access.take(field.context)
@@ -54,7 +54,8 @@ extension DataAtRestManager {
         guard let recent, let parts = FieldParts(field.bytes), frame?.fits(parts, field.context) == true,
           let plaintext = try? recent.own.open(parts, context: field.context)
         else { return nil }
-        tally.add(recent.key.version, names: field.context.names, tag: field.context.tag)
+        tally.add(
+          recent.key.version.id, of: recent.key.version, names: field.context.names, tag: field.context.tag)
         return plaintext
       } otherwise: { field in
         event.access.take(field.context)
@@ -81,12 +82,9 @@ extension DataAtRestManager {
     do {
       while results.count < fields.count {
         try Task.checkCancellation()
-        let start = results.count
-        let end = min(fields.count, start + 256)
-        try append(fields.span.extracting(start..<end), to: &results, quickly)
-        if results.count < end {
+        if try !append(fields.span.extracting(results.count...), to: &results, quickly) {
           results.append(try await otherwise(fields[results.count]))
-        } else {
+        } else if results.count < fields.count {
           await Task.yield()
         }
       }
@@ -98,13 +96,21 @@ extension DataAtRestManager {
     return results
   }
 
-  /// Those before the first that takes more.
+  // About a millisecond's: a field costs as much as a KiB. To let others have the thread costs 15 µs.
+  private static let enough = 2 << 20
+
+  /// Those before the first that takes more, as long as others need not have the thread.
+  ///
+  /// - Returns: false when the next one takes more.
   private static func append(
     _ fields: Span<Field>, to results: inout [[UInt8]], _ quickly: (borrowing Field) throws -> [UInt8]?
-  ) throws {
-    for i in fields.indices {
-      guard let result = try quickly(fields[i]) else { return }
+  ) throws -> Bool {
+    var work = 0
+    for i in fields.indices where work < enough {
+      guard let result = try quickly(fields[i]) else { return false }
       results.append(result)
+      work += 1024 + result.count
     }
+    return true
   }
 }

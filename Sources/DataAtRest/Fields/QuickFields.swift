@@ -22,8 +22,8 @@ extension DataAtRestManager {
     guard let limits, plaintext.count <= limits.maxBytes else { return nil }
     let start = dataKeys.now()
     guard !tracers.mayTrace(at: start) else { return nil }
-    let access = Access(principal: principal, contextNames: context.names).filledIn
-    guard (try? reporter.check(access)) != nil else { return nil }
+    let work = QuickWork(principal: principal ?? Access.currentPrincipal, contextNames: context.names)
+    guard work.principal != nil || !reporter.requiresPrincipal else { return nil }
     let share = DataKeys.Share(
       key: name, partition: partition,
       context: partition == nil && limits.partition == .context ? context.encoded : nil)
@@ -32,7 +32,7 @@ extension DataAtRestManager {
     return keys.quickly(share.hash, at: start, isAskedFor: isAskedFor) { key, own in
       guard own.take(bytes: plaintext.count) else { return nil }
       guard let sealed = try? own.seal(plaintext.span, context: context),
-        counter.count(.encrypt, under: key.version, access, nanoseconds: dataKeys.now() - start)
+        counter.count(.encrypt, under: key.version, work, nanoseconds: dataKeys.now() - start)
       else {
         own.putBack(bytes: plaintext.count)
         return nil
@@ -53,13 +53,14 @@ extension DataAtRestManager {
     guard isOn else { return nil }
     let start = dataKeys.now()
     guard !tracers.mayTrace(at: start) else { return nil }
-    let access = Access(principal: principal, context: context).filledIn
-    guard (try? reporter.check(access)) != nil else { return nil }
+    let work = QuickWork(
+      principal: principal ?? Access.currentPrincipal, contextNames: context.names, contextTag: context.tag)
+    guard work.principal != nil || !reporter.requiresPrincipal else { return nil }
     func isAskedFor(_ frame: DataKeys.Frame, _ key: OpeningKey) -> Bool { frame.fits(parts, context) }
     func open(_ key: OpeningKey, _ opener: OwnFieldOpener) -> [UInt8]? {
       guard mayOpen(key, allowCompromised: allowCompromised, least),
         let plaintext = try? opener.open(parts, context: context),
-        counter.count(.decrypt, under: key.version, access, nanoseconds: dataKeys.now() - start)
+        counter.count(.decrypt, under: key.version, work, nanoseconds: dataKeys.now() - start)
       else { return nil }
       return plaintext
     }

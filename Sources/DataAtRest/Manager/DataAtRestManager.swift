@@ -21,7 +21,7 @@ public final class DataAtRestManager: Sendable {
   let rotationMemory = RotationMemory()
   let tracers = TracerWatch()
   /// The log, if it sums data operations up.
-  let counter: (any OperationCounter)?
+  let counter: OperationCounts?
   /// Where shared DEKs are kept.
   let dekStore: (any DEKStore)?
   private let config: Striped<DataAtRestConfig>
@@ -52,7 +52,7 @@ public final class DataAtRestManager: Sendable {
     self.reporter = reporter
     self.logFolder = logFolder
     self.dekStore = dekStore
-    counter = reporter as? any OperationCounter
+    counter = (reporter as? SummarisingReporter)?.counts
     config = Striped { configuration }
   }
 

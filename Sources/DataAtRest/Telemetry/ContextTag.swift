@@ -26,12 +26,15 @@ extension EncryptionContext {
 /// nobody outside has its key.
 private enum ContextTag {
   // `Hasher` is keyed by the process as well, but an environment variable can take that away.
-  private static let key = (UInt64.random(in: .min ... .max), UInt64.random(in: .min ... .max))
+  private static let keyed = {
+    var hasher = Hasher()
+    hasher.combine(UInt64.random(in: .min ... .max))
+    hasher.combine(UInt64.random(in: .min ... .max))
+    return hasher
+  }()
 
   static func of(_ encoded: [UInt8]) -> UInt64 {
-    var hasher = Hasher()
-    hasher.combine(key.0)
-    hasher.combine(key.1)
+    var hasher = keyed
     unsafe encoded.withUnsafeBytes { unsafe hasher.combine(bytes: $0) }  // for the call only
     return UInt64(bitPattern: Int64(hasher.finalize()))
   }

@@ -83,11 +83,14 @@ struct BatchTally {
   private var lastNames: [String] = []
 
   /// One more field, whose content key was at hand.
-  mutating func add(_ version: KeyVersion, names: [String], tag: UInt64? = nil) {
-    let i =
-      part(version.id, cached: true)
-      ?? append(Part(key: version.key, version: version.id, provider: version.provider, cached: true))
-    add(to: i, names, tag)
+  mutating func add(
+    _ id: KeyVersionID, of version: @autoclosure () -> KeyVersion, names: [String], tag: UInt64? = nil
+  ) {
+    add(to: part(id, cached: true) ?? append(version()), names, tag)
+  }
+
+  private mutating func append(_ version: KeyVersion) -> Int {
+    append(Part(key: version.key, version: version.id, provider: version.provider, cached: true))
   }
 
   /// One more field, as the event tells of it.

@@ -55,8 +55,11 @@ package struct CBORWriter {
       default: (27, 8)
       }
     output.append(type | info)
-    for shift in stride(from: 8 * (count - 1), through: 0, by: -8) {
-      output.append(UInt8(truncatingIfNeeded: value >> shift))
+    // No stride: it is not specialised here, and each field has two of these.
+    var left = count
+    while left > 0 {
+      left -= 1
+      output.append(UInt8(truncatingIfNeeded: value >> (8 * left)))
     }
   }
 

@@ -53,9 +53,10 @@ public final class FieldSealer: Sendable {
 }
 
 /// A ``FieldSealer`` for one caller at a time: its memory is touched by no other processor.
-package final class OwnFieldSealer: Sendable {
+package final class OwnFieldSealer: @unchecked Sendable {  // used by one caller at a time
   private let form: SealingForm
   private let cipher: CipherContext
+  private var ivs = IVs()
 
   fileprivate init(_ form: SealingForm, _ cipher: CipherContext) {
     self.form = form
@@ -64,8 +65,7 @@ package final class OwnFieldSealer: Sendable {
 
   /// As ``FieldSealer/seal(_:context:iv:)``.
   package func seal(_ plaintext: Span<UInt8>, context: EncryptionContext) throws -> [UInt8] {
-    let iv = Randomness.iv()
-    return try form.seal(plaintext, context: context, iv: iv.span, with: cipher)
+    try ivs.withNext { iv in try form.seal(plaintext, context: context, iv: iv, with: cipher) }
   }
 }
 

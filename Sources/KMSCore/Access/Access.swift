@@ -27,13 +27,6 @@ public struct Access: Sendable, Hashable {
   /// Whose work the current task does, where no principal is given to a call.
   public static var currentPrincipal: String? { ServiceContext.current?.principal }
 
-  /// With what is not said taken from the task's `ServiceContext`.
-  package var filledIn: Access {
-    var access = self
-    access.fillIn()
-    return access
-  }
-
   /// Takes from the task's `ServiceContext` what is not said.
   public mutating func fillIn() {
     guard let context = ServiceContext.current else { return }
