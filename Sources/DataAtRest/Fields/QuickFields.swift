@@ -27,9 +27,8 @@ extension DataAtRestManager {
     let share = DataKeys.Share(
       key: name, partition: partition,
       context: partition == nil && limits.partition == .context ? context.encoded : nil)
-    let keys = partition == nil ? dataKeys.sealing : dataKeys.sharedSealing
     func isAskedFor(_ tag: DataKeys.Share, _ key: SealingKey) -> Bool { tag == share && key.serves(context) }
-    return keys.quickly(share.hash, at: start, isAskedFor: isAskedFor) { key, own in
+    func seal(_ key: SealingKey, _ own: OwnSealingKey) -> [UInt8]? {
       guard own.take(bytes: plaintext.count) else { return nil }
       guard let sealed = try? own.seal(plaintext.span, context: context),
         counter.count(.encrypt, under: key.version, work, nanoseconds: dataKeys.now() - start)
@@ -39,6 +38,9 @@ extension DataAtRestManager {
       }
       return sealed
     }
+    return partition == nil
+      ? dataKeys.sealing.quickly(share.hash, at: start, isAskedFor: isAskedFor, seal)
+      : dataKeys.sharedSealing.quickly(share.hash, at: start, isAskedFor: isAskedFor, seal)
   }
 
   func decryptQuickly(
