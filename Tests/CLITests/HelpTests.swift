@@ -49,6 +49,11 @@ struct HelpTests {
     "arguments that are none: what is wrong, what may be meant, and where help is",
     arguments: [
       ("encrpt", "There is no command 'strongroom encrpt'. Did you mean 'encrypt'? See 'strongroom --help'."),
+      (
+        "encrpt note.txt -o note.sealed --context file=note.txt",
+        "There is no command 'strongroom encrpt'. Did you mean 'encrypt'? See 'strongroom --help'."
+      ),
+      ("--frobnicate", "Unknown option '--frobnicate'. See 'strongroom --help'."),
       ("log prive", "There is no command 'strongroom log prive'. Did you mean 'prove'? See 'strongroom log --help'."),
       ("key frobnicate", "There is no command 'strongroom key frobnicate'. See 'strongroom key --help'."),
       ("log show --outcom x", "Unknown option '--outcom'. Did you mean '--outcome'? See 'strongroom log show --help'."),

@@ -27,7 +27,7 @@ struct SessionPoolState {
   mutating func takeIdle() -> Session? {
     guard !isAlone, waiting.isEmpty, inUse < openCount, let session = idle.popLast() else { return nil }
     inUse += 1
-    return session
+    return session.isTaken()
   }
 
   /// Whether the next session that gets free is for who comes now: in the queue nobody is before.
@@ -48,7 +48,7 @@ struct SessionPoolState {
       isAlone = false
       inUse = 1
     }
-    return session
+    return session.isTaken()
   }
 
   mutating func takeDoomed() -> [Session] {
@@ -66,6 +66,7 @@ struct SessionPoolState {
   }
 
   mutating func putBack(_ session: Session) {
+    session.wasGivenBack()
     inUse -= 1
     if session.isSound, !isClosed || isAlone {
       idle.append(session)
@@ -75,8 +76,13 @@ struct SessionPoolState {
     }
   }
 
+  mutating func join(_ waiter: Waiter, _ job: UnownedJob) {
+    waiter.job = job
+    waiting.append(waiter)
+  }
+
   /// Who can go on now.
-  mutating func next() -> Waiter? {
+  mutating func next() -> UnownedJob? {
     guard !isAlone, let first = waiting.first else { return nil }
     switch first.wish {
     case .alone:
@@ -87,18 +93,19 @@ struct SessionPoolState {
       inUse += 1
     }
     first.isGranted = true
-    return waiting.removeFirst()
+    return waiting.removeFirst().job.take()
   }
 
-  mutating func takeExpired(_ now: Moment) -> [Waiter] {
+  mutating func takeExpired(_ now: Moment) -> [UnownedJob] {
+    guard waiting.contains(where: { $0.until < now }) else { return [] }
     let expired = waiting.filter { $0.until < now }
-    if !expired.isEmpty { waiting.removeAll { $0.until < now } }
-    return expired
+    waiting.removeAll { $0.until < now }
+    return expired.compactMap { $0.job.take() }
   }
 }
 
 /// A task that waits for a session. It is suspended, so that anybody can let it go on, on whatever thread.
-final class Waiter: SerialExecutor, @unchecked Sendable {  // of the queue, then of who takes it out, then of the task
+final class Waiter: SerialExecutor, @unchecked Sendable {  // under the pool's lock, then the task's
   let wish: SessionPoolState.Wish
   let until: Moment
   private let pool: SessionPool
@@ -111,12 +118,8 @@ final class Waiter: SerialExecutor, @unchecked Sendable {  // of the queue, then
   }
 
   func enqueue(_ job: consuming ExecutorJob) {
-    self.job = UnownedJob(job)
-    stays { pool.join(self) }
-  }
-
-  func goOn() {
-    if let job = job.take() { globalConcurrentExecutor.enqueue(job) }
+    let job = UnownedJob(job)
+    stays { pool.join(self, job) }
   }
 
   /// Being here is having waited.
@@ -139,21 +142,20 @@ extension SessionPool {
     guard await Waiter.Gate(Waiter(wish, until, self)).pass() else { throw Self.noSession(deadline) }
   }
 
-  fileprivate func join(_ waiter: Waiter) {
+  fileprivate func join(_ waiter: Waiter, _ job: UnownedJob) {
     let next = state.withLock { state in
-      state.waiting.append(waiter)
+      state.join(waiter, job)
       return state.next()
     }
-    next?.goOn()
+    if let next { globalConcurrentExecutor.enqueue(next) }
   }
 
   /// By the thread that made a call of the session. Who is to use it next, and can go on there.
   func passOn(_ session: Session) -> UnownedJob? {
-    let next = state.withLock { state in
+    state.withLock { state in
       state.putBack(session)
       return state.next()
     }
-    return next?.job.take()
   }
 
   func release(_ session: Session) {
@@ -173,12 +175,12 @@ extension SessionPool {
 
   /// Lets those go on, in order, who can.
   func grant() {
-    while let next = state.withLock({ $0.next() }) { next.goOn() }
+    while let next = state.withLock({ $0.next() }) { globalConcurrentExecutor.enqueue(next) }
   }
 
   package func expire(_ now: Moment) {
     let late = state.withLock { $0.takeExpired(now) }
-    for waiter in late { waiter.goOn() }
+    for job in late { globalConcurrentExecutor.enqueue(job) }
     if !late.isEmpty { grant() }
   }
 }

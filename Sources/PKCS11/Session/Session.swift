@@ -17,6 +17,7 @@ package final class Session: @unchecked Sendable {  // handed from caller to cal
   var copies = KEKCopies()
   /// Where the pool makes its calls; nil for the one that holds the login.
   var lane: Lane?
+  private let handOver = Atomic(false)
 
   /// Opens a read-write session: some tokens have no others.
   package init(
@@ -75,6 +76,13 @@ package final class Session: @unchecked Sendable {  // handed from caller to cal
   func checkLogin() throws(CallFailure) {
     guard showsLogin, try !isLoggedIn() else { return }
     throw CallFailure(function: Self.lookingForLogin, returned: ReturnValue(CKR_USER_NOT_LOGGED_IN))
+  }
+
+  /// Of the caller that had it, and of the next one: the thread sanitizer does not see what the pool's lock orders.
+  func wasGivenBack() { handOver.store(true, ordering: .releasing) }
+  func isTaken() -> Session {
+    _ = handOver.load(ordering: .acquiring)
+    return self
   }
 
   static let lookingForLogin = "C_GetSessionInfo"

@@ -101,7 +101,11 @@ package final class SessionPool: Watched {
     try await acquire(.alone, until)
     defer { releaseAlone() }
     let session: Session
-    if let idle = state.withLock({ $0.idle.popLast() }) { session = idle } else { session = try await open(until) }
+    if let idle = state.withLock({ $0.idle.popLast()?.isTaken() }) {
+      session = idle
+    } else {
+      session = try await open(until)
+    }
     state.withLock { $0.inUse += 1 }
     return try await run(session, until, 1, body)
   }

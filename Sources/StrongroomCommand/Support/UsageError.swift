@@ -9,22 +9,25 @@ enum UsageError {
     }
     let path = help?.split(separator: "'").dropFirst().first ?? "strongroom --help"
     let message = StrongroomCommand.message(for: error).split(whereSeparator: \.isNewline).joined(separator: " ")
-    let text = unknownCommand(message, path.split(separator: " ").dropLast()) ?? message
+    let text = unknownCommand(path.split(separator: " ").dropLast()) ?? message
     return "\(text.hasSuffix("?") || text.hasSuffix(".") ? text : text + ".") See '\(path)'."
   }
 
   /// Nil where the command has no subcommands, or something else is wrong.
-  private static func unknownCommand(_ message: String, _ path: ArraySlice<Substring>) -> String? {
+  private static func unknownCommand(_ path: ArraySlice<Substring>) -> String? {
     var subcommands = StrongroomCommand.configuration.subcommands
+    var words = CommandLine.arguments.dropFirst()
     for word in path.dropFirst() {
       subcommands = subcommands.first { $0._commandName == word }?.configuration.subcommands ?? []
+      words = words.drop { $0 != word }.dropFirst()
     }
-    let parts = message.split(separator: "'")
-    guard parts.first == "Unexpected argument ", parts.count == 2, !subcommands.isEmpty else { return nil }
+    guard !subcommands.isEmpty, let unknown = words.first(where: { !$0.hasPrefix("-") }),
+      !subcommands.contains(where: { $0._commandName == unknown })
+    else { return nil }
     // One letter too many, too few or another.
-    let meant = subcommands.map { (name: $0._commandName, changes: $0._commandName.difference(from: parts[1]).count) }
+    let meant = subcommands.map { (name: $0._commandName, changes: $0._commandName.difference(from: unknown).count) }
       .filter { $0.changes <= 2 }.min { $0.changes < $1.changes }
-    let unknown = "There is no command '\((path + parts[1...1]).joined(separator: " "))'."
-    return meant.map { "\(unknown) Did you mean '\($0.name)'?" } ?? unknown
+    let text = "There is no command '\((path + [Substring(unknown)]).joined(separator: " "))'."
+    return meant.map { "\(text) Did you mean '\($0.name)'?" } ?? text
   }
 }
