@@ -156,3 +156,12 @@ package func monotonicNanoseconds() -> UInt64 {
   unsafe clock_gettime(CLOCK_MONOTONIC, &time)  // `time` outlives the call
   return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
 }
+
+extension Duration {
+  /// As a whole number; none below zero.
+  package var wholeNanoseconds: UInt64 {
+    // Most are below 18 s: one division, where `components` has several of 128 bits.
+    if let few = UInt64(exactly: attoseconds) { return few / 1_000_000_000 }
+    return attoseconds < 0 ? 0 : UInt64(clamping: attoseconds / 1_000_000_000)
+  }
+}

@@ -64,7 +64,7 @@ struct OperationSums: Sendable {
     fileprivate mutating func add(_ other: AccessEvent) {
       let operations = other.count ?? 1
       count += operations
-      nanoseconds &+= other.duration.nanoseconds &* UInt64(operations)
+      nanoseconds &+= other.duration.wholeNanoseconds &* UInt64(operations)
       contexts += other.contexts
       if let tag = other.access.contextTag { contexts.add(tag) }
     }
@@ -156,12 +156,5 @@ extension AccessEvent {
     cached && self.operation == operation && self.version == version.id && key == version.key
       && provider == version.provider && access.principal == work.principal
       && access.contextNames == work.contextNames
-  }
-}
-
-extension Duration {
-  /// As a whole number; none below zero.
-  fileprivate var nanoseconds: UInt64 {
-    UInt64(max(0, components.seconds)) * 1_000_000_000 + UInt64(max(0, components.attoseconds) / 1_000_000_000)
   }
 }

@@ -59,11 +59,7 @@ public struct AccessLogSettings: Sendable, Hashable {
     if keep < .zero { try refuse("the access log would be kept for \(keep)", "Use a positive time.") }
   }
 
-  var deadlineNanoseconds: UInt64 { Self.nanoseconds(deadline) }
-  var heartbeatNanoseconds: UInt64 { Self.nanoseconds(heartbeat) }
-  private static func nanoseconds(_ duration: Duration) -> UInt64 {
-    let (seconds, attoseconds) = duration.components
-    return UInt64(seconds) * 1_000_000_000 + UInt64(attoseconds / 1_000_000_000)
-  }
+  var deadlineNanoseconds: UInt64 { deadline.wholeNanoseconds }
+  var heartbeatNanoseconds: UInt64 { heartbeat.wholeNanoseconds }
   var rotateAfterNanoseconds: UInt64 { UInt64(rotateAfter.components.seconds) * 1_000_000_000 }
 }

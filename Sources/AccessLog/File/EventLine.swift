@@ -110,8 +110,7 @@ struct EventLine: Sendable {
   }
 
   private static func end(_ event: borrowing AccessEvent, _ line: inout LineBuilder) {
-    let (seconds, attoseconds) = event.duration.components
-    let nanoseconds = UInt64(max(0, seconds)) * 1_000_000_000 + UInt64(max(0, attoseconds) / 1_000_000_000)
+    let nanoseconds = event.duration.wholeNanoseconds
     line.put(#","duration_us":"#)
     line.put(decimal: nanoseconds / 1000)
     line.put(".")

@@ -1,5 +1,6 @@
 internal import CLinux
 internal import Glibc
+internal import KMSCore
 
 /// A moment on the monotonic clock.
 package struct Moment: Sendable, Comparable {
@@ -15,10 +16,7 @@ package struct Moment: Sendable, Comparable {
   package static func < (a: Moment, b: Moment) -> Bool { a.nanoseconds < b.nanoseconds }
 
   package static func + (moment: Moment, duration: Duration) -> Moment {
-    let (seconds, attoseconds) = duration.components
-    return Moment(
-      nanoseconds: moment.nanoseconds &+ UInt64(max(0, seconds)) &* 1_000_000_000
-        &+ UInt64(max(0, attoseconds)) / 1_000_000_000)
+    Moment(nanoseconds: moment.nanoseconds &+ duration.wholeNanoseconds)
   }
 
   /// Nanoseconds from `earlier` to here; 0 when it is later.

@@ -97,7 +97,7 @@ struct AlertRules: Sendable {
   private mutating func watchPrincipal(_ event: Observation, _ found: (Alert) -> Void) {
     let slot = principals.slot(event.principal) { PrincipalWatch(since: event.timestamp) }
     let isKnown = event.timestamp.seconds - principals[slot].since >= learning
-    if !event.operation.isConsequence, principals[slot].isNew(event.operation.rawValue), isKnown {
+    if principals[slot].isNew(event.operation), isKnown {
       report(
         Alert(
           .newOperation, at: event.timestamp, key: event.key, principal: event.principal,
@@ -142,14 +142,6 @@ struct AlertRules: Sendable {
         "a tenth of provider \(provider)'s \(call.operation) calls takes \(TextTable.latency(now)) or more; "
           + "\(TextTable.latency(usual)) is usual"), found)
   }
-}
-
-extension AccessEvent.Operation {
-  /// A call that only follows from what a principal did.
-  fileprivate var isConsequence: Bool { Self.consequences.contains(self) }
-  private static let consequences: Set<Self> = [
-    .wrap, .unwrap, .listVersions, .health, .close, .directEncrypt, .directDecrypt,
-  ]
 }
 
 extension AlertRules {

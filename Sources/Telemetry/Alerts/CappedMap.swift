@@ -10,6 +10,8 @@ struct CappedMap<Key: Hashable & Sendable, Value: Sendable>: Sendable {
   private var index: [Key: Int] = [:]
   private var slots: [Slot] = []
   private var hand = 0
+  // Most often it is asked for again, and then nothing need be hashed.
+  private var last = 0
 
   init(limit: Int) { self.limit = limit }
 
@@ -17,12 +19,21 @@ struct CappedMap<Key: Hashable & Sendable, Value: Sendable>: Sendable {
 
   /// The key's slot, made where there is none.
   mutating func slot(_ key: Key, _ make: () -> Value) -> Int {
-    if let found = index[key] {
+    if last < slots.count, slots[last].key == key {
+      slots[last].isRecent = true
+    } else if let found = index[key] {
       slots[found].isRecent = true
-      return found
+      last = found
+    } else {
+      last = add(key, make())
     }
+    return last
+  }
+
+  private mutating func add(_ key: Key, _ value: Value) -> Int {
+    let new = Slot(key: key, value: value, isRecent: false)  // only a second use keeps it
     guard slots.count == limit else {
-      slots.append(Slot(key: key, value: make(), isRecent: false))
+      slots.append(new)
       index[key] = slots.count - 1
       return slots.count - 1
     }
@@ -34,7 +45,7 @@ struct CappedMap<Key: Hashable & Sendable, Value: Sendable>: Sendable {
     defer { hand = (hand + 1) % limit }
     index[slots[hand].key] = nil
     index[key] = hand
-    slots[hand] = Slot(key: key, value: make(), isRecent: false)  // only a second use keeps it
+    slots[hand] = new
     return hand
   }
 

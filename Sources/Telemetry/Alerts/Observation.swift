@@ -28,7 +28,7 @@ struct Observation: Sendable, Hashable {
     case failedCheckpoint, lostCopies, other
   }
 
-  init(_ event: AccessEvent) {
+  init(_ event: borrowing AccessEvent) {
     timestamp = event.timestamp
     operation = event.operation
     phase = event.phase
@@ -37,8 +37,7 @@ struct Observation: Sendable, Hashable {
     provider = event.provider
     principal = event.access.principal ?? AccessRecord.unidentified
     errorCode = event.errorCode?.rawValue
-    let (seconds, attoseconds) = event.duration.components
-    nanoseconds = UInt64(max(0, seconds)) &* 1_000_000_000 &+ UInt64(max(0, attoseconds) / 1_000_000_000)
+    nanoseconds = event.duration.wholeNanoseconds
     isCached = event.cached
     contextTag = event.access.contextTag
     contexts = event.contexts

@@ -5,6 +5,8 @@ import KMSCore
 struct KeyWatch: Sendable {
   private let since: Int64
   private var principals: Set<String> = []
+  // Most often it is the same again, and then nothing need be hashed.
+  private var last: String?
   var failures = FailureWindow()
 
   /// A key with more principals than this has no familiar ones.
@@ -13,6 +15,8 @@ struct KeyWatch: Sendable {
   init(since: Timestamp) { self.since = since.seconds }
 
   mutating func isNew(_ principal: String, at now: Timestamp, learning: Int64) -> Bool {
+    if principal == last { return false }
+    last = principal
     guard principals.count < Self.limit, principals.insert(principal).inserted else { return false }
     return now.seconds - since >= learning
   }
@@ -55,7 +59,9 @@ struct FailureWindow: Sendable {
 /// What is remembered of one principal.
 struct PrincipalWatch: Sendable {
   let since: Int64
-  private var known: Set<String> = []
+  private var known: Set<AccessEvent.Operation> = []
+  // Of the first ones that were asked for, and are new no more: nothing need be hashed for them.
+  private var settled: [AccessEvent.Operation] = []
   private var window = Int64.min
   var operations = PeakWatch()
   var contexts = PeakWatch()
@@ -65,8 +71,10 @@ struct PrincipalWatch: Sendable {
 
   init(since: Timestamp) { self.since = since.seconds }
 
-  mutating func isNew(_ operation: String) -> Bool {
-    known.count < Self.limit && known.insert(operation).inserted
+  mutating func isNew(_ operation: AccessEvent.Operation) -> Bool {
+    if settled.contains(operation) { return false }
+    if settled.count < 8 { settled.append(operation) }
+    return !operation.isConsequence && known.count < Self.limit && known.insert(operation).inserted
   }
 
   /// Closes the window before, where the event is of a later one.
@@ -170,4 +178,12 @@ struct LatencyWatch: Sendable {
     let exponent = 63 - value.leadingZeroBitCount
     return exponent * 4 + Int(value >> UInt64(exponent - 2)) & 3
   }
+}
+
+extension AccessEvent.Operation {
+  /// A call that only follows from what a principal did.
+  fileprivate var isConsequence: Bool { Self.consequences.contains(self) }
+  private static let consequences: Set<Self> = [
+    .wrap, .unwrap, .listVersions, .health, .close, .directEncrypt, .directDecrypt,
+  ]
 }

@@ -53,8 +53,7 @@ public final class MetricsObserver: AccessObserver, Sendable {
     last.record(Double(event.timestamp.nanoseconds) / 1e9)
     guard event.phase == .outcome else { return }
     let count = event.count ?? 1
-    let (seconds, attoseconds) = event.duration.components
-    let nanoseconds = seconds &* 1_000_000_000 &+ attoseconds / 1_000_000_000
+    let nanoseconds = Int64(clamping: event.duration.wholeNanoseconds)
     // A data operation's provider is only where its key is; its calls to that provider have events of their own.
     let provider = event.operation.isDataUse || event.operation == .rotate ? nil : event.provider
     let (counter, error, duration) = series.withLock { series in
