@@ -14,7 +14,7 @@ trap 'rm -f "$results"' EXIT
 for script in "${scripts[@]}"; do
   echo "== $script" >&2
   { echo; echo "\`Scripts/bench/$script.sh\`"; echo; echo '```text'; } >>"$results"
-  "Scripts/bench/$script.sh" 2>&1 | tee /dev/stderr >>"$results" || echo "(it failed)" >>"$results"
+  "Scripts/bench/$script.sh" 2>&1 | tee -a /dev/stderr >>"$results" || echo "(it failed)" >>"$results"
   echo '```' >>"$results"
 done
 RESULTS=$results python3 - <<'END'

@@ -197,6 +197,9 @@ extension [UInt8] {
     // Room for none would be in the one empty array that all threads share, whose count is written then.
     try append(addingCapacity: Swift.max(1, capacity)) { output throws(any Error) in try fill(&output) }
   }
+
+  /// With memory of its own, whose references no other processor counts.
+  package func copy() -> [UInt8] { map { $0 } }
 }
 
 extension OutputSpan<UInt8> {

@@ -51,6 +51,15 @@ struct PoolQueueTests {
     await pool.close()
   }
 
+  /// Also where it has more sessions, from when it was slow.
+  @Test(arguments: [true, false]) func aFastTokenHasOneCallAtATime(isFast: Bool) throws {
+    var state = SessionPoolState(login: nil, limit: 2, pace: Pace(isFast: isFast))
+    state.openCount = 2
+    state.idle = [try login().session, try login().session]
+    #expect(state.takeIdle() != nil)
+    #expect((state.takeIdle() != nil) == !isFast)
+  }
+
   private final class Calls: Sendable {
     typealias Call = (caller: Int, thread: pthread_t)
     let release = DispatchSemaphore(value: 0)
@@ -65,7 +74,7 @@ struct PoolQueueTests {
 
   @Test func aSessionThatIsGrantedIsNotAnothersToTake() throws {
     let (login, _) = try login()
-    var state = SessionPoolState(login: nil, limit: 2)
+    var state = SessionPoolState(login: nil, limit: 2, pace: Pace(isFast: true))
     state.openCount = 1
     state.idle = [login]
     state.inUse = 1  // granted, and not fetched yet

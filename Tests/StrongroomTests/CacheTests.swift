@@ -229,8 +229,8 @@ struct CacheTests {
     let limits = try CacheLimits(maxAge: .seconds(10), maxEntries: 32)  // two uses
     let wiped = Counter()
     func isAtHand(_ id: Int) -> Bool {
-      func isIt(_ tag: Int, _ probe: Probe) -> Bool { tag == id && probe.id == id }
-      return cache.quickly(UInt64(id), at: clock.now, isAskedFor: isIt) { _, _ in true } ?? false
+      func isIt(_ tag: Int, _ own: Int) -> Bool { tag == id && own == id }
+      return cache.quickly(UInt64(id), at: clock.now, isAskedFor: isIt) { _ in true } ?? false
     }
     /// On whichever processor this runs now: tried until it stays on one.
     func expectUses(_ id: Int, _ count: Int) {
@@ -265,8 +265,8 @@ struct CacheTests {
     let cache = KeyCache<Int, Probe>(now: { [clock] in clock.now })
     _ = try await cache.key(for: 1, limits: CacheLimits()) { Probe(Counter()) }
     func looks() -> (isAtHand: Bool, isKept: Bool) {
-      func isIt(_ tag: Int, _ probe: Probe) -> Bool { true }
-      let isAtHand = cache.quickly(1, at: clock.now, isAskedFor: isIt) { _, _ in true }
+      func isIt(_ tag: Int, _ own: Int) -> Bool { true }
+      let isAtHand = cache.quickly(1, at: clock.now, isAskedFor: isIt) { _ in true }
       return (isAtHand == true, cache.find(1, hot: (1, 1)) != nil)
     }
     #expect(looks() == (false, true) && looks() == (true, true))

@@ -104,7 +104,7 @@ extension DataAtRestManager {
     _ event: inout AccessEvent
   ) -> OpeningKey? {
     guard let kept = cache.find(id, hot: hot),
-      mayOpen(kept, allowCompromised: allowCompromised, configuration.minUnwrapVersion)
+      mayOpen(kept.version, allowCompromised: allowCompromised, configuration.minUnwrapVersion)
     else {
       return nil
     }
@@ -114,8 +114,8 @@ extension DataAtRestManager {
   }
 
   /// Whether the version that unwrapped it may be used, now as then.
-  func mayOpen(_ key: OpeningKey, allowCompromised: Bool, _ least: OldestVersion?) -> Bool {
-    (key.version.state != .compromised || allowCompromised) && least.map { !$0.forbids(key.version.id) } ?? true
+  func mayOpen(_ version: KeyVersion, allowCompromised: Bool, _ least: OldestVersion?) -> Bool {
+    (version.state != .compromised || allowCompromised) && least.map { !$0.forbids(version.id) } ?? true
   }
 }
 

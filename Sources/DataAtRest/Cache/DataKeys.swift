@@ -13,7 +13,7 @@ final class SealingKey: HotKey {
   /// Under which it was wrapped.
   let version: KeyVersion
   /// Nil: it serves every context. Recipients by A256GCM are bound to the one that they were made with.
-  private let context: [UInt8]?
+  fileprivate let context: [UInt8]?
   private let messagesLeft: Atomic<Int>
   private let bytesLeft: Atomic<Int>
 
@@ -31,11 +31,6 @@ final class SealingKey: HotKey {
   func makeOwn() throws -> OwnSealingKey { OwnSealingKey(self, try sealer.makeOwn()) }
 
   func serves(_ other: EncryptionContext) -> Bool { context.map { $0 == other.encoded } ?? true }
-
-  /// Whether it is the one that a field of this context would be given.
-  func isFor(_ other: EncryptionContext) -> Bool {
-    serves(other) && share.context.map { $0 == other.encoded } ?? true
-  }
 
   /// Counts one message, if it may still be encrypted. What was refused counts too: the key is spent then.
   func take(bytes: Int) -> Bool {
@@ -71,17 +66,32 @@ final class SealingKey: HotKey {
 /// A sealing key for one caller at a time, with messages that were counted in advance: callers on two processors then
 /// seldom meet at the key's own counts.
 final class OwnSealingKey: @unchecked Sendable {  // used by one caller at a time
-  let key: SealingKey
+  /// Under which it was wrapped.
+  let version: KeyVersion
+  private let key: SealingKey
   private let sealer: OwnFieldSealer
+  private let context: [UInt8]?
+  private let sharedContext: [UInt8]?
   private var messages = 0
   private var bytes = 0
 
   init(_ key: SealingKey, _ sealer: OwnFieldSealer) {
     self.key = key
     self.sealer = sealer
+    version = key.version
+    context = key.context?.copy()
+    sharedContext = key.share.context?.copy()
   }
 
   deinit { key.putBack(messages, bytes: bytes) }
+
+  /// As ``SealingKey/serves(_:)``.
+  func serves(_ other: EncryptionContext) -> Bool { context.map { $0 == other.encoded } ?? true }
+
+  /// Whether it is the one that a field of this context would be given.
+  func isFor(_ other: EncryptionContext) -> Bool {
+    serves(other) && sharedContext.map { $0 == other.encoded } ?? true
+  }
 
   /// As ``SealingKey/take(bytes:)``.
   func take(bytes count: Int) -> Bool {
@@ -117,7 +127,23 @@ final class OpeningKey: HotKey {
     self.version = version
   }
 
-  func makeOwn() throws -> OwnFieldOpener { try opener.makeOwn() }
+  func makeOwn() throws -> OwnOpeningKey { OwnOpeningKey(version, try opener.makeOwn()) }
+}
+
+/// An opening key for one caller at a time.
+final class OwnOpeningKey: Sendable {
+  /// Which unwrapped it, in the state that it had then.
+  let version: KeyVersion
+  private let opener: OwnFieldOpener
+
+  fileprivate init(_ version: KeyVersion, _ opener: OwnFieldOpener) {
+    self.version = version
+    self.opener = opener
+  }
+
+  func open(_ parts: FieldParts, context: EncryptionContext) throws -> [UInt8] {
+    try opener.open(parts, context: context)
+  }
 }
 
 /// The content keys that a manager keeps.

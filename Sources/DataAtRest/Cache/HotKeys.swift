@@ -41,12 +41,12 @@ final class HotKeys<Key: HotKey>: Sendable {
 
   /// What `use` makes of the key; nil when it is not here, or `use` gives nil.
   func with<Result>(
-    _ hash: UInt64, at now: UInt64, isAskedFor: (Key.Tag, Key) -> Bool, _ use: (Key, Key.Own) -> Result?
+    _ hash: UInt64, at now: UInt64, isAskedFor: (Key.Tag, Key.Own) -> Bool, _ use: (Key.Own) -> Result?
   ) -> Result? {
     let current = currentGeneration
     return tables.withLock { table in
       let slot = Int(truncatingIfNeeded: hash & 63)
-      guard let entry = table.entries[slot], isAskedFor(entry.tag, entry.key) else { return nil }
+      guard let entry = table.entries[slot], isAskedFor(entry.tag, entry.own) else { return nil }
       let left = entry.usesLeft.load(ordering: .relaxed)
       guard entry.generation == current, now < entry.expires, left > 0, table.process == ForkMark.current
       else {
@@ -54,7 +54,7 @@ final class HotKeys<Key: HotKey>: Sendable {
         return nil
       }
       entry.usesLeft.store(left - 1, ordering: .relaxed)
-      return use(entry.key, entry.own)
+      return use(entry.own)
     }
   }
 
@@ -90,7 +90,8 @@ final class HotKeys<Key: HotKey>: Sendable {
 protocol HotKey: AnyObject, Sendable {
   /// What it is found by.
   associatedtype Tag: Sendable
-  /// What one caller at a time works by.
+  /// What one caller at a time works by, and all that it needs: the key itself is every processor's, and to count one more
+  /// reference to it is to wait for the others.
   associatedtype Own: Sendable
 
   func makeOwn() throws -> Own

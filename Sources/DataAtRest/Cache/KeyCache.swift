@@ -49,7 +49,7 @@ final class KeyCache<ID: Hashable & Sendable, Key: HotKey>: Sendable {
 
   /// What `use` makes of a key that was used here lately; nil when it is not at hand, or `use` gives nil.
   func quickly<Result>(
-    _ hash: UInt64, at now: UInt64, isAskedFor: (Key.Tag, Key) -> Bool, _ use: (Key, Key.Own) -> Result?
+    _ hash: UInt64, at now: UInt64, isAskedFor: (Key.Tag, Key.Own) -> Bool, _ use: (Key.Own) -> Result?
   ) -> Result? {
     hot.with(hash, at: now, isAskedFor: isAskedFor, use)
   }

@@ -21,10 +21,10 @@ extension DataAtRestManager {
       let name = key ?? config.kmsKeyID
       var recent: OwnSealingKey?
       return try await Self.each(fields) { field in
-        guard let recent, recent.key.isFor(field.context), field.bytes.count <= Self.fieldLimit,
+        guard let recent, recent.isFor(field.context), field.bytes.count <= Self.fieldLimit,
           recent.take(bytes: field.bytes.count)
         else { return nil }
-        tally.add(recent.key.version.id, of: recent.key.version, names: field.context.names)
+        tally.add(recent.version.id, of: recent.version, names: field.context.names)
         return try recent.seal(field.bytes.span, context: field.context)
       } otherwise: { field in
         event.access.take(field.context)
@@ -48,14 +48,14 @@ extension DataAtRestManager {
   ) async throws -> [[UInt8]] {
     try await logged(.decrypt, Access(principal: principal)) { event, tally in
       let config = try enabledConfiguration()
-      var recent: (key: OpeningKey, own: OwnFieldOpener)?
+      var recent: OwnOpeningKey?
       var frame: DataKeys.Frame?
       return try await Self.each(fields) { field in
         guard let recent, let parts = FieldParts(field.bytes), frame?.fits(parts, field.context) == true,
-          let plaintext = try? recent.own.open(parts, context: field.context)
+          let plaintext = try? recent.open(parts, context: field.context)
         else { return nil }
         tally.add(
-          recent.key.version.id, of: recent.key.version, names: field.context.names, tag: field.context.tag)
+          recent.version.id, of: recent.version, names: field.context.names, tag: field.context.tag)
         return plaintext
       } otherwise: { field in
         event.access.take(field.context)
@@ -64,7 +64,7 @@ extension DataAtRestManager {
           event: &event)
         (recent, frame) = (nil, nil)
         if let key, let parts = FieldParts(field.bytes) {
-          recent = (key, try key.makeOwn())
+          recent = try key.makeOwn()
           frame = DataKeys.Frame(bytes: parts.frame, context: parts.bindsContext ? field.context.encoded : nil)
         }
         tally.add(event)

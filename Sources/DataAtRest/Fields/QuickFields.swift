@@ -14,7 +14,7 @@ extension DataAtRestManager {
   func encryptQuickly(
     _ plaintext: [UInt8], context: EncryptionContext, partition: String?, key: KeyName?, principal: String?
   ) -> [UInt8]? {
-    guard let counter, plaintext.count <= Self.longest, !Task.isCancelled else { return nil }
+    guard counter != nil, plaintext.count <= Self.longest, !Task.isCancelled else { return nil }
     let (limits, name) = withConfiguration { config in
       let isOn = config.kmsEncryptionEnabled && config.envelopeEncryptionEnabled
       return (isOn ? partition == nil ? config.cache : config.sharedDEKs : nil, key ?? config.kmsKeyID)
@@ -27,13 +27,13 @@ extension DataAtRestManager {
     let share = DataKeys.Share(
       key: name, partition: partition,
       context: partition == nil && limits.partition == .context ? context.encoded : nil)
-    func isAskedFor(_ tag: DataKeys.Share, _ key: SealingKey) -> Bool { tag == share && key.serves(context) }
-    func seal(_ key: SealingKey, _ own: OwnSealingKey) -> [UInt8]? {
-      guard own.take(bytes: plaintext.count) else { return nil }
-      guard let sealed = try? own.seal(plaintext.span, context: context),
-        counter.count(.encrypt, under: key.version, work, nanoseconds: dataKeys.now() - start)
+    func isAskedFor(_ tag: DataKeys.Share, _ key: OwnSealingKey) -> Bool { tag == share && key.serves(context) }
+    func seal(_ key: OwnSealingKey) -> [UInt8]? {
+      guard key.take(bytes: plaintext.count) else { return nil }
+      guard let sealed = try? key.seal(plaintext.span, context: context),
+        counter?.count(.encrypt, under: key.version, work, nanoseconds: dataKeys.now() - start) == true
       else {
-        own.putBack(bytes: plaintext.count)
+        key.putBack(bytes: plaintext.count)
         return nil
       }
       return sealed
@@ -46,7 +46,7 @@ extension DataAtRestManager {
   func decryptQuickly(
     _ message: [UInt8], context: EncryptionContext, allowCompromised: Bool, principal: String?
   ) -> [UInt8]? {
-    guard let counter, message.count <= Self.longest, !Task.isCancelled, let parts = FieldParts(message) else {
+    guard counter != nil, message.count <= Self.longest, !Task.isCancelled, let parts = FieldParts(message) else {
       return nil
     }
     let (isOn, least) = withConfiguration { config in
@@ -58,11 +58,11 @@ extension DataAtRestManager {
     let work = QuickWork(
       principal: principal ?? Access.currentPrincipal, contextNames: context.names, contextTag: context.tag)
     guard work.principal != nil || !reporter.requiresPrincipal else { return nil }
-    func isAskedFor(_ frame: DataKeys.Frame, _ key: OpeningKey) -> Bool { frame.fits(parts, context) }
-    func open(_ key: OpeningKey, _ opener: OwnFieldOpener) -> [UInt8]? {
-      guard mayOpen(key, allowCompromised: allowCompromised, least),
-        let plaintext = try? opener.open(parts, context: context),
-        counter.count(.decrypt, under: key.version, work, nanoseconds: dataKeys.now() - start)
+    func isAskedFor(_ frame: DataKeys.Frame, _ key: OwnOpeningKey) -> Bool { frame.fits(parts, context) }
+    func open(_ key: OwnOpeningKey) -> [UInt8]? {
+      guard mayOpen(key.version, allowCompromised: allowCompromised, least),
+        let plaintext = try? key.open(parts, context: context),
+        counter?.count(.decrypt, under: key.version, work, nanoseconds: dataKeys.now() - start) == true
       else { return nil }
       return plaintext
     }

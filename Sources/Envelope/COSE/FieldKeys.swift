@@ -182,8 +182,3 @@ private struct OpeningForm {
     }
   }
 }
-
-extension [UInt8] {
-  /// With memory of its own.
-  fileprivate func copy() -> [UInt8] { map { $0 } }
-}

@@ -5,6 +5,7 @@ internal import Synchronization
 struct SessionPoolState {
   enum Wish { case shared, alone }
 
+  let pace: Pace
   /// Nil once it is closed.
   var login: Session?
   var limit: Int
@@ -18,14 +19,19 @@ struct SessionPoolState {
   var isClosed = false
   var waiting: [Waiter] = []
 
-  init(login: Session?, limit: Int) {
+  init(login: Session?, limit: Int, pace: Pace) {
+    self.pace = pace
     self.login = login
     self.limit = limit
   }
 
+  /// How many may be in use at once. Calls of a fast token are made one after the other, also where there are more
+  /// sessions from when it was slow: who waits then goes on without a change of threads.
+  private var capacity: Int { pace.isFast ? min(openCount, 1) : openCount }
+
   /// Beside others. Those that are idle may have been granted.
   mutating func takeIdle() -> Session? {
-    guard !isAlone, waiting.isEmpty, inUse < openCount, let session = idle.popLast() else { return nil }
+    guard !isAlone, waiting.isEmpty, inUse < capacity, let session = idle.popLast() else { return nil }
     inUse += 1
     return session.isTaken()
   }
@@ -34,15 +40,13 @@ struct SessionPoolState {
   var mayBeNext: Bool { openCount > 0 && !isAlone && waiting.isEmpty }
 
   /// What who comes now is to wait for: to be alone, where a session more is to be opened.
-  func wish(opensMore: Bool) -> Wish {
-    (opensMore ? idle.isEmpty && openCount < limit : openCount == 0) ? .alone : .shared
-  }
+  var wish: Wish { (pace.isFast ? openCount == 0 : idle.isEmpty && openCount < limit) ? .alone : .shared }
 
   /// After a grant: shared ones find a session, unless it was lost meanwhile.
   ///
-  /// - Parameter opensMore: whether who is alone is to open one more, though now, that nobody works, one is idle.
-  mutating func takeGranted(opensMore: Bool) -> Session? {
-    if isAlone, opensMore, openCount < limit { return nil }
+  /// Who is alone is to open one more of a slow token, though now, that nobody works, one is idle.
+  mutating func takeGranted() -> Session? {
+    if isAlone, !pace.isFast, openCount < limit { return nil }
     guard let session = idle.popLast() else { return nil }
     if isAlone {
       isAlone = false
@@ -89,7 +93,7 @@ struct SessionPoolState {
       guard inUse == 0 else { return nil }
       isAlone = true
     case .shared:
-      guard inUse < max(openCount, 1) else { return nil }
+      guard inUse < max(capacity, 1) else { return nil }
       inUse += 1
     }
     first.isGranted = true
@@ -152,10 +156,13 @@ extension SessionPool {
 
   /// By the thread that made a call of the session. Who is to use it next, and can go on there.
   func passOn(_ session: Session) -> UnownedJob? {
-    state.withLock { state in
+    let next = state.withLock { state in
       state.putBack(session)
       return state.next()
     }
+    // More than one, where the token has just become slow.
+    if next != nil, !pace.isFast { grant() }
+    return next
   }
 
   func release(_ session: Session) {

@@ -37,7 +37,7 @@ package final class SessionPool: Watched {
   private let slot: UInt
   private let profile: SessionKeyProfile
   private let showsLogin: Bool
-  private let pace: Pace
+  let pace: Pace
   private let hung: HungCalls
 
   /// - Parameter login: a session that is logged in. It is kept for that, as a login ends with the last session.
@@ -52,7 +52,7 @@ package final class SessionPool: Watched {
     self.deadline = deadline
     self.pace = pace
     self.hung = hung
-    state = Mutex(SessionPoolState(login: login, limit: max(1, limit)))
+    state = Mutex(SessionPoolState(login: login, limit: max(1, limit), pace: pace))
     try Watchdog.shared.watch(self, deadline: deadline)
   }
 
@@ -67,9 +67,8 @@ package final class SessionPool: Watched {
     if let session = takeSoon() { return try await run(session, until, weight, body) }
     try hung.check()
     while true {
-      // Calls of a fast token are made one after the other anyway.
-      try await acquire(state.withLock { $0.wish(opensMore: !pace.isFast) }, until)
-      if let session = state.withLock({ $0.takeGranted(opensMore: !pace.isFast) }) {
+      try await acquire(state.withLock { $0.wish }, until)
+      if let session = state.withLock({ $0.takeGranted() }) {
         grant()
         return try await run(session, until, weight, body)
       }
