@@ -54,6 +54,7 @@ struct HelpTests {
         "There is no command 'strongroom encrpt'. Did you mean 'encrypt'? See 'strongroom --help'."
       ),
       ("--frobnicate", "Unknown option '--frobnicate'. See 'strongroom --help'."),
+      ("--config hsm.yaml key list", "Unknown option '--config'. See 'strongroom --help'."),
       ("log prive", "There is no command 'strongroom log prive'. Did you mean 'prove'? See 'strongroom log --help'."),
       ("key frobnicate", "There is no command 'strongroom key frobnicate'. See 'strongroom key --help'."),
       ("log show --outcom x", "Unknown option '--outcom'. Did you mean '--outcome'? See 'strongroom log show --help'."),

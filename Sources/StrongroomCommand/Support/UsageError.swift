@@ -21,7 +21,8 @@ enum UsageError {
       subcommands = subcommands.first { $0._commandName == word }?.configuration.subcommands ?? []
       words = words.drop { $0 != word }.dropFirst()
     }
-    guard !subcommands.isEmpty, let unknown = words.first(where: { !$0.hasPrefix("-") }),
+    // What comes after an option may be its value.
+    guard !subcommands.isEmpty, let unknown = words.first, !unknown.hasPrefix("-"),
       !subcommands.contains(where: { $0._commandName == unknown })
     else { return nil }
     // One letter too many, too few or another.
