@@ -51,6 +51,28 @@ struct PoolQueueTests {
     await pool.close()
   }
 
+  /// Nor the sessions that nobody uses.
+  @Test(.timeLimit(.minutes(1))) func aCallThatHangsDoesNotKeepThePool() async throws {
+    let calls = Calls()
+    weak var gone: SessionPool?
+    do {
+      let (login, token) = try login()
+      let pool = try SessionPool(
+        login: login, token: token, limit: 2, deadline: .milliseconds(500), pace: Pace(isFast: true), hung: HungCalls())
+      gone = pool
+      await #expect(throws: HungCall.self) {
+        try await pool.withSession { _ throws(CallFailure) in
+          calls.add(0) { _ = calls.release.wait(timeout: .now() + 20) }
+          calls.add(0)  // it has ended
+        }
+      }
+    }
+    // The watchdog may hold it for a look.
+    while gone != nil { try await Task.sleep(for: .milliseconds(10)) }
+    #expect(calls.made.count == 1)
+    calls.release.signal()
+  }
+
   /// Also where it has more sessions, from when it was slow.
   @Test(arguments: [true, false]) func aFastTokenHasOneCallAtATime(isFast: Bool) throws {
     var state = SessionPoolState(login: nil, limit: 2, pace: Pace(isFast: isFast))

@@ -8,20 +8,25 @@ internal import Synchronization
 /// The call is made either by the thread that asked, which has nothing else to do then, or by the lane's own thread.
 /// So a fast token costs no change of threads, and has a deadline all the same.
 package final class Lane: SerialExecutor, @unchecked Sendable {  // `state` is locked; the rest has one user at a time
+  package typealias PassOn = @Sendable () -> UnownedJob?
+
   private struct State {
     /// The task that waits for the call.
     var waiting: UnownedJob?
     var until = Moment(nanoseconds: .max)
+    /// Goes with who waits: a call that hangs must not keep what it holds.
+    var passOn: PassOn?
     /// The deadline passed, and the call had not ended.
     var isLost = false
     /// The call was not begun.
     var refusal: KMSError?
+
+    mutating func takeAll() -> (UnownedJob?, PassOn?) { (waiting.take(), passOn.take()) }
   }
 
   private let state = Mutex(State())
   private let pace: Pace
   private var call: (() -> Void)?
-  private var passOn: (@Sendable () -> UnownedJob?)?
   private var weight: UInt64 = 1
   private var mayHoldThread = true
   private var ownThread: LaneThread?
@@ -45,15 +50,14 @@ package final class Lane: SerialExecutor, @unchecked Sendable {  // `state` is l
   /// - Returns: nil when the deadline passed. The lane is then not to be used again.
   /// - Throws: ``KMSError/Code/providerUnavailable`` when there is no thread for the call. It was not made.
   package func run<Result: Sendable & ~Copyable>(
-    until: Moment, weight: Int = 1, passOn: (@Sendable () -> UnownedJob?)? = nil,
+    until: Moment, weight: Int = 1, passOn: PassOn? = nil,
     _ body: @escaping @Sendable () -> Result
   ) async throws(KMSError) -> Result? {
     let answer = Answer<Result>()
     call = { answer.value = body() }
-    self.passOn = passOn
     self.weight = UInt64(max(1, weight))
     mayHoldThread = InPlace.mayHoldThread(of: #isolation)
-    state.withLock { $0.until = until }
+    state.withLock { ($0.until, $0.passOn) = (until, passOn) }
     guard try await Gate(lane: self).pass() else { return nil }
     return answer.value.take()
   }
@@ -94,21 +98,20 @@ package final class Lane: SerialExecutor, @unchecked Sendable {  // `state` is l
 
   /// Ends the waiting when the deadline has passed.
   package func expire(_ now: Moment) {
-    let job = state.withLock { state -> UnownedJob? in
-      guard state.waiting != nil, state.until < now else { return nil }
+    let (job, _) = state.withLock { state -> (UnownedJob?, PassOn?) in
+      guard state.waiting != nil, state.until < now else { return (nil, nil) }
       state.isLost = true
-      return state.waiting.take()
+      return state.takeAll()
     }
     if let job { globalConcurrentExecutor.enqueue(job) }
   }
 
   private func refuse(_ error: KMSError) {
     call = nil
-    passOn = nil
-    let job = state.withLock { state in
+    let (job, _) = state.withLock { state in
       // Only where somebody waits: the next call is not refused for this one.
       if state.waiting != nil { state.refusal = error }
-      return state.waiting.take()
+      return state.takeAll()
     }
     if let job { globalConcurrentExecutor.enqueue(job) } else { whenLateCallEnds?() }
   }
@@ -120,8 +123,8 @@ package final class Lane: SerialExecutor, @unchecked Sendable {  // `state` is l
     let start = Moment.now
     call.take()?()
     pace.took((Moment.now - start) / weight)
-    let passOn = passOn.take()
-    guard let job = state.withLock({ $0.waiting.take() }) else {
+    let (waiting, passOn) = state.withLock { $0.takeAll() }
+    guard let job = waiting else {
       whenLateCallEnds?()
       return (nil, nil)
     }

@@ -33,7 +33,7 @@ struct SessionPoolState {
   mutating func takeIdle() -> Session? {
     guard !isAlone, waiting.isEmpty, inUse < capacity, let session = idle.popLast() else { return nil }
     inUse += 1
-    return session.isTaken()
+    return session.taken()
   }
 
   /// Whether the next session that gets free is for who comes now: in the queue nobody is before.
@@ -52,7 +52,7 @@ struct SessionPoolState {
       isAlone = false
       inUse = 1
     }
-    return session.isTaken()
+    return session.taken()
   }
 
   mutating func takeDoomed() -> [Session] {
@@ -70,7 +70,7 @@ struct SessionPoolState {
   }
 
   mutating func putBack(_ session: Session) {
-    session.wasGivenBack()
+    session.givenBack()
     inUse -= 1
     if session.isSound, !isClosed || isAlone {
       idle.append(session)

@@ -79,8 +79,8 @@ package final class Session: @unchecked Sendable {  // handed from caller to cal
   }
 
   /// Of the caller that had it, and of the next one: the thread sanitizer does not see what the pool's lock orders.
-  func wasGivenBack() { handOver.store(true, ordering: .releasing) }
-  func isTaken() -> Session {
+  func givenBack() { handOver.store(true, ordering: .releasing) }
+  func taken() -> Session {
     _ = handOver.load(ordering: .acquiring)
     return self
   }

@@ -100,7 +100,7 @@ package final class SessionPool: Watched {
     try await acquire(.alone, until)
     defer { releaseAlone() }
     let session: Session
-    if let idle = state.withLock({ $0.idle.popLast()?.isTaken() }) {
+    if let idle = state.withLock({ $0.idle.popLast()?.taken() }) {
       session = idle
     } else {
       session = try await open(until)
@@ -148,7 +148,7 @@ package final class SessionPool: Watched {
   private func run<R: Sendable & ~Copyable>(
     _ session: Session, _ until: Moment, _ weight: Int, _ body: @escaping @Sendable (Session) throws(CallFailure) -> R
   ) async throws -> R {
-    let passOn: @Sendable () -> UnownedJob? = { self.passOn(session) }
+    let passOn: Lane.PassOn = { self.passOn(session) }
     let result: Result<R, CallFailure>?
     do throws(KMSError) {
       result = try await session.lane!.run(until: until, weight: weight, passOn: passOn) {
