@@ -25,4 +25,16 @@ struct HKDFTests {
     for _ in 0..<10_000 { #expect(seen.insert(Randomness.bytes(12)).inserted) }
     #expect(Randomness.bytes(5000).count == 5000)
   }
+
+  /// An IV that comes twice under one key gives both plaintexts away.
+  @Test func noIVComesTwice() {
+    var one = IVs()
+    var other = IVs()
+    var seen: Set<[UInt8]> = []
+    for _ in 0..<5_000 {
+      let mine = one.withNext { iv in iv.indices.map { iv[$0] } }
+      let yours = other.withNext { iv in iv.indices.map { iv[$0] } }
+      #expect(mine.count == AESGCM.ivSize && seen.insert(mine).inserted && seen.insert(yours).inserted)
+    }
+  }
 }
