@@ -12,6 +12,9 @@ public struct EncryptionContext: Sendable, Hashable {
   public let names: [String]
   /// The CBOR map; no bytes at all for the empty context.
   public let encoded: [UInt8]
+  /// What tells this one from others in what is watched; nil for the empty context. Made here, as one context most often
+  /// is many fields'.
+  package let tag: UInt64?
 
   static let largestCount = 64
   static let largestSize = 8192
@@ -19,6 +22,7 @@ public struct EncryptionContext: Sendable, Hashable {
   private init(names: [String], encoded: [UInt8]) {
     self.names = names
     self.encoded = encoded
+    tag = encoded.isEmpty ? nil : ContextTag.of(encoded)
   }
 
   /// - Parameter pairs: 64 at most, 8 KiB encoded at most. Names are 1 to 64 of `a-z 0-9 . _ -`, each once.

@@ -24,6 +24,24 @@ import Testing
     #expect(Set(recorder.events.dropLast().map(\.access.traceID)) == ["4bf92f3577b34da6a3ce929d0e0e4736"])
   }
 
+  @Test("who is named in a ServiceContext inside of withPrincipal counts, and nobody where none is")
+  func theNearestName() async throws {
+    try await withPrincipal("outer") {
+      #expect(Access.currentPrincipal == "outer")
+      var context = try #require(ServiceContext.current)
+      context.principal = "inner"
+      ServiceContext.withValue(context) { #expect(Access.currentPrincipal == "inner") }
+      context.principal = nil
+      ServiceContext.withValue(context) { #expect(Access.currentPrincipal == nil) }
+      ServiceContext.withValue(nil) { #expect(Access.currentPrincipal == nil) }
+      ServiceContext.withValue(.topLevel) { #expect(Access.currentPrincipal == nil) }
+      await withPrincipal("nearest") { #expect(Access.currentPrincipal == "nearest") }
+      #expect(await Task { Access.currentPrincipal }.value == "outer")
+      #expect(await Task.detached { Access.currentPrincipal }.value == nil)
+    }
+    #expect(Access.currentPrincipal == nil)
+  }
+
   @Test func theTraceStandsInTheLineAndIsReadBack() throws {
     var line: [UInt8] = []
     EventLine(AccessEvent(.wrap, access: Access(traceID: "4bf9"), count: 7)).write(sequence: 1, to: &line)

@@ -12,12 +12,12 @@ struct SealingKeyTests {
   func itSealsAsOftenAsItMay(limits: (messages: Int, bytes: Int)) throws {
     let key = try makeKey(CacheLimits(maxMessages: limits.messages, maxBytes: limits.bytes))
     let most = min(limits.messages, limits.bytes / 4)
-    var callers = [try key.makeOwn(), try key.makeOwn()]
+    var callers = [try key.makeOwn(for: key.share), try key.makeOwn(for: key.share)]
     var (count, spent) = (0, 0)
     while spent < 2 {
       for i in callers.indices {
         // One of them goes now and then, with what it counted in advance.
-        if count % 700 == 699 { callers[i] = try key.makeOwn() }
+        if count % 700 == 699 { callers[i] = try key.makeOwn(for: key.share) }
         if callers[i].take(bytes: 4) { count += 1 } else { spent += 1 }
       }
       if spent == 0 { continue }
@@ -30,9 +30,9 @@ struct SealingKeyTests {
 
   @Test func whatACallerDidNotUseIsThereForOthers() throws {
     let key = try makeKey(CacheLimits(maxMessages: 10_000, maxBytes: 1 << 30))
-    var own = try key.makeOwn()
+    var own = try key.makeOwn(for: key.share)
     for bytes in [0, 4, 0, 1000, 4] { #expect(own.take(bytes: bytes)) }
-    own = try key.makeOwn()  // the first one goes
+    own = try key.makeOwn(for: key.share)  // the first one goes
     var left = 0
     while key.take(bytes: 0) { left += 1 }
     #expect(left == 10_000 - 5)

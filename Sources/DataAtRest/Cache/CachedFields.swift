@@ -68,15 +68,15 @@ extension DataAtRestManager {
 
   /// The key that opens a field, unwrapped now or before.
   func openingKey(
-    of parts: FieldParts, context: EncryptionContext, limits: CacheLimits, allowCompromised: Bool, access: Access,
-    event: inout AccessEvent
+    of message: [UInt8], _ parts: FieldParts, context: EncryptionContext, limits: CacheLimits, allowCompromised: Bool,
+    access: Access, event: inout AccessEvent
   ) async throws -> OpeningKey {
-    let parsed = try EncryptMessage(parsing: parts.message, as: .field)
+    let parsed = try EncryptMessage(parsing: message, as: .field)
     for recipient in parsed.recipients {
       let wrapped = DataKeys.Wrapped(recipient, context)
-      let frame = DataKeys.Frame(bytes: parts.frame, context: wrapped.context)
-      if let kept = keptKey(in: dataKeys.opening, wrapped, hot: (parts.hash, frame), allowCompromised, &event),
-        kept.opener.isKey(of: parts)
+      let alike = DataKeys.Alike(message, parts, context: wrapped.context)
+      if let kept = keptKey(in: dataKeys.opening, wrapped, message, alike, allowCompromised, &event),
+        kept.opener.isKey(of: parts, in: message.span)
       {
         return kept
       }
@@ -91,7 +91,7 @@ extension DataAtRestManager {
         let cek = try await provider.unwrap(recipient.wrapped, under: version.id, aad: aad)
         return OpeningKey(opener: try FieldOpener(cek: cek), version: version)
       }
-      guard found.key.opener.isKey(of: parts) else { throw Self.anotherKey(version) }
+      guard found.key.opener.isKey(of: parts, in: message.span) else { throw Self.anotherKey(version) }
       isCached = found.isCached
       return found.key
     }
@@ -100,10 +100,10 @@ extension DataAtRestManager {
   }
 
   func keptKey<ID>(
-    in cache: KeyCache<ID, OpeningKey>, _ id: ID, hot: (hash: UInt64, tag: DataKeys.Frame), _ allowCompromised: Bool,
-    _ event: inout AccessEvent
+    in cache: KeyCache<ID, OpeningKey>, _ id: ID, _ message: [UInt8], _ alike: DataKeys.Alike,
+    _ allowCompromised: Bool, _ event: inout AccessEvent
   ) -> OpeningKey? {
-    guard let kept = cache.find(id, hot: hot),
+    guard let kept = cache.find(id, hot: FieldHint(message.span).map { ($0.hash, alike) }),
       mayOpen(kept.version, allowCompromised: allowCompromised, configuration.minUnwrapVersion)
     else {
       return nil

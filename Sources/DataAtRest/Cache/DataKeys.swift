@@ -49,13 +49,21 @@ struct DataKeys: Sendable {
   }
 
   /// What the fields have in common that a key opens.
-  struct Frame {
-    let bytes: [UInt8]
+  struct Alike {
+    private let frame: FieldFrame
     /// For A256GCM, which authenticates it; else nil.
-    let context: [UInt8]?
+    private let context: [UInt8]?
 
-    func fits(_ parts: FieldParts, _ context: EncryptionContext) -> Bool {
-      parts.has(frame: bytes) && self.context.map { $0 == context.encoded } ?? true
+    /// - Parameter message: one of them.
+    init(_ message: [UInt8], _ parts: FieldParts, context: [UInt8]?) {
+      frame = FieldFrame(message, parts)
+      self.context = context
+    }
+
+    /// The parts of one of them; nil for any other.
+    func parts(of message: Span<UInt8>, _ context: EncryptionContext) -> FieldParts? {
+      if let own = self.context, own != context.encoded { return nil }
+      return frame.parts(of: message)
     }
   }
 

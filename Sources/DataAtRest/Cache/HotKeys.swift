@@ -5,26 +5,24 @@ internal import Synchronization
 /// Keys that a processor used last, each with what it works by of its own, in front of a ``KeyCache``: they are found and
 /// used without a look at what other processors use.
 ///
-/// A key is used from here some times and then asked for in the cache again, so that it stays among those that were
-/// used lately. What the cache forgot is never given out.
+/// After some keys were made a key is asked for in the cache again, so that it stays among those that were used lately.
+/// What the cache forgot is never given out.
 final class HotKeys<Key: HotKey>: Sendable {
   // A class, as one reference is counted faster than all that it holds.
   private final class Entry: Sendable {
-    let tag: Key.Tag
     let key: Key
     let own: Key.Own
     let expires: UInt64
     let generation: UInt64
-    /// Changed under the table's lock.
-    let usesLeft: Atomic<Int>
+    /// Of the keys made, the last one before it is asked for again.
+    let lastMade: UInt64
 
-    init(_ tag: Key.Tag, _ key: Key, _ own: Key.Own, expires: UInt64, generation: UInt64, usesLeft: Int) {
-      self.tag = tag
+    init(_ key: Key, _ own: Key.Own, expires: UInt64, generation: UInt64, lastMade: UInt64) {
       self.key = key
       self.own = own
       self.expires = expires
       self.generation = generation
-      self.usesLeft = Atomic(usesLeft)
+      self.lastMade = lastMade
     }
   }
 
@@ -35,37 +33,41 @@ final class HotKeys<Key: HotKey>: Sendable {
 
   private let tables = Striped { Table() }
   private let generation = Atomic<UInt64>(0)
+  private let made = Atomic<UInt64>(0)
 
-  /// To be asked before a key is looked for that is ``put(_:_:_:expires:uses:generation:)``.
+  /// To be asked before a key is looked for that is ``put(_:_:_:expires:leeway:generation:)``.
   var currentGeneration: UInt64 { generation.load(ordering: .acquiring) }
 
-  /// What `use` makes of the key; nil when it is not here, or `use` gives nil.
-  func with<Result>(
-    _ hash: UInt64, at now: UInt64, isAskedFor: (Key.Tag, Key.Own) -> Bool, _ use: (Key.Own) -> Result?
-  ) -> Result? {
+  /// What `use` makes of the key; nil when none is here, or `use` gives nil, as it does for one that it cannot use.
+  func with<Result>(_ hash: UInt64, at now: UInt64, _ use: (Key.Own) -> Result?) -> Result? {
     let current = currentGeneration
+    let made = made.load(ordering: .relaxed)
     return tables.withLock { table in
       let slot = Int(truncatingIfNeeded: hash & 63)
-      guard let entry = table.entries[slot], isAskedFor(entry.tag, entry.own) else { return nil }
-      let left = entry.usesLeft.load(ordering: .relaxed)
-      guard entry.generation == current, now < entry.expires, left > 0, table.process == ForkMark.current
+      guard let entry = table.entries[slot] else { return nil }
+      guard entry.generation == current, now < entry.expires, made <= entry.lastMade,
+        table.process == ForkMark.current
       else {
         table.entries[slot] = nil
         return nil
       }
-      entry.usesLeft.store(left - 1, ordering: .relaxed)
       return use(entry.own)
     }
   }
 
-  func put(_ key: Key, _ tag: Key.Tag, _ hash: UInt64, expires: UInt64, uses: Int, generation: UInt64) {
-    guard uses > 0, let own = try? key.makeOwn() else { return }
+  /// - Parameter leeway: how many keys may be made until it is asked for in the cache again.
+  func put(_ key: Key, _ tag: Key.Tag, _ hash: UInt64, expires: UInt64, leeway: Int, generation: UInt64) {
+    let lastMade = made.load(ordering: .relaxed) + UInt64(leeway)
+    guard leeway > 0, let own = try? key.makeOwn(for: tag) else { return }
     tables.withLock { table in
       if table.process != ForkMark.current { table = Table() }
       table.entries[Int(truncatingIfNeeded: hash & 63)] = Entry(
-        tag, key, own, expires: expires, generation: generation, usesLeft: uses)
+        key, own, expires: expires, generation: generation, lastMade: lastMade)
     }
   }
+
+  /// The cache has one key more, and may have let go of the one that it was asked for least lately.
+  func noteMade() { made.add(1, ordering: .relaxed) }
 
   /// None of those is given out any more, that was put in or is about to be.
   func forget() {
@@ -94,5 +96,6 @@ protocol HotKey: AnyObject, Sendable {
   /// reference to it is to wait for the others.
   associatedtype Own: Sendable
 
-  func makeOwn() throws -> Own
+  /// - Parameter tag: what it will be found by.
+  func makeOwn(for tag: Tag) throws -> Own
 }

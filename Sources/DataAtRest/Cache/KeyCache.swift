@@ -11,8 +11,8 @@ final class KeyCache<ID: Hashable & Sendable, Key: HotKey>: Sendable {
   private struct Entry {
     let key: Key
     let expires: UInt64
-    /// How often it may be used before it is asked for here again.
-    let uses: Int
+    /// How many keys may be made before it is asked for here again.
+    let leeway: Int
   }
 
   private struct State {
@@ -47,11 +47,10 @@ final class KeyCache<ID: Hashable & Sendable, Key: HotKey>: Sendable {
   /// How many keys are kept.
   var count: Int { state.withLock { $0.entries.count } }
 
-  /// What `use` makes of a key that was used here lately; nil when it is not at hand, or `use` gives nil.
-  func quickly<Result>(
-    _ hash: UInt64, at now: UInt64, isAskedFor: (Key.Tag, Key.Own) -> Bool, _ use: (Key.Own) -> Result?
-  ) -> Result? {
-    hot.with(hash, at: now, isAskedFor: isAskedFor, use)
+  /// What `use` makes of a key that was used here lately, maybe not the one that is looked for; nil when none is at hand,
+  /// or `use` gives nil.
+  func quickly<Result>(_ hash: UInt64, at now: UInt64, _ use: (Key.Own) -> Result?) -> Result? {
+    hot.with(hash, at: now, use)
   }
 
   /// The key, if it is here; nothing is made and nobody waited for.
@@ -74,7 +73,7 @@ final class KeyCache<ID: Hashable & Sendable, Key: HotKey>: Sendable {
     guard let found else { return nil }
     if let place {
       hot.put(
-        found.key, place.tag, place.hash, expires: found.expires, uses: found.uses, generation: generation)
+        found.key, place.tag, place.hash, expires: found.expires, leeway: found.leeway, generation: generation)
     }
     return found.key
   }
@@ -120,15 +119,16 @@ final class KeyCache<ID: Hashable & Sendable, Key: HotKey>: Sendable {
     let result: Result<Key, any Error>
     do { result = .success(try await make()) } catch { result = .failure(error) }
     var dropped: [Entry?] = []
-    // A small cache is asked each time: there it counts which key was used last.
-    let uses = min(64, limits.maxEntries / 16)
+    // Few enough that what is used is not pushed out. A small cache is asked each time.
+    let leeway = limits.maxEntries / 16
     let mustSweep = state.withLock { state in
       // Another stands there, or none, when everything was forgotten meanwhile.
       guard state.flights[id] === flight else { return false }
       state.flights[id] = nil
       guard case .success(let key) = result else { return false }
       dropped.append(state.entries.remove(id))
-      state.entries.insert(Entry(key: key, expires: expires, uses: uses), for: id)
+      state.entries.insert(Entry(key: key, expires: expires, leeway: leeway), for: id)
+      hot.noteMade()
       while state.entries.count > limits.maxEntries { dropped.append(state.entries.removeOldest()) }
       defer { state.isSwept = true }
       return !state.isSwept
@@ -140,7 +140,7 @@ final class KeyCache<ID: Hashable & Sendable, Key: HotKey>: Sendable {
   }
 
   private func drop(_ entries: [Entry?]) {
-    for case let entry? in entries where entry.uses > 0 { hot.remove(entry.key) }
+    for case let entry? in entries where entry.leeway > 0 { hot.remove(entry.key) }
   }
 
   /// Forgets every key, and what is on its way is given only to those who wait for it now.

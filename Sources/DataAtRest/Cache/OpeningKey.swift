@@ -3,7 +3,7 @@ internal import KMSCore
 
 /// A content key that a provider has unwrapped.
 final class OpeningKey: HotKey {
-  typealias Tag = DataKeys.Frame
+  typealias Tag = DataKeys.Alike
 
   let opener: FieldOpener
   /// Which unwrapped it, in the state that it had then.
@@ -14,7 +14,9 @@ final class OpeningKey: HotKey {
     self.version = version
   }
 
-  func makeOwn() throws -> OwnOpeningKey { OwnOpeningKey(version, try opener.makeOwn()) }
+  func makeOwn(for fields: DataKeys.Alike) throws -> OwnOpeningKey {
+    OwnOpeningKey(version, try opener.makeOwn(), fields)
+  }
 }
 
 /// An opening key for one caller at a time.
@@ -22,13 +24,20 @@ final class OwnOpeningKey: Sendable {
   /// Which unwrapped it, in the state that it had then.
   let version: KeyVersion
   private let opener: OwnFieldOpener
+  private let fields: DataKeys.Alike
 
-  fileprivate init(_ version: KeyVersion, _ opener: OwnFieldOpener) {
+  fileprivate init(_ version: KeyVersion, _ opener: OwnFieldOpener, _ fields: DataKeys.Alike) {
     self.version = version
     self.opener = opener
+    self.fields = fields
   }
 
-  func open(_ parts: FieldParts, context: EncryptionContext) throws -> [UInt8] {
-    try opener.open(parts, context: context)
+  /// The parts of a message, if it is one of those that the key is known to open.
+  func parts(of message: Span<UInt8>, context: EncryptionContext) -> FieldParts? {
+    fields.parts(of: message, context)
+  }
+
+  func open(_ message: Span<UInt8>, _ parts: FieldParts, context: EncryptionContext) throws -> [UInt8] {
+    try opener.open(message, parts, context: context)
   }
 }

@@ -28,7 +28,7 @@ final class SealingKey: HotKey {
     bytesLeft = Atomic(limits.maxBytes)
   }
 
-  func makeOwn() throws -> OwnSealingKey { OwnSealingKey(self, try sealer.makeOwn()) }
+  func makeOwn(for share: DataKeys.Share) throws -> OwnSealingKey { OwnSealingKey(self, try sealer.makeOwn(), share) }
 
   func serves(_ other: EncryptionContext) -> Bool { context.map { $0 == other.encoded } ?? true }
 
@@ -71,27 +71,31 @@ final class OwnSealingKey: @unchecked Sendable {  // used by one caller at a tim
   private let key: SealingKey
   private let sealer: OwnFieldSealer
   private let context: [UInt8]?
-  private let sharedContext: [UInt8]?
+  private let share: DataKeys.Share
   private var messages = 0
   private var bytes = 0
 
-  init(_ key: SealingKey, _ sealer: OwnFieldSealer) {
+  fileprivate init(_ key: SealingKey, _ sealer: OwnFieldSealer, _ share: DataKeys.Share) {
     self.key = key
     self.sealer = sealer
     version = key.version
     context = key.context?.copy()
-    sharedContext = key.share.context?.copy()
+    self.share = share
   }
 
   deinit { key.putBack(messages, bytes: bytes) }
 
-  /// As ``SealingKey/serves(_:)``.
-  func serves(_ other: EncryptionContext) -> Bool { context.map { $0 == other.encoded } ?? true }
-
-  /// Whether it is the one that a field of this context would be given.
-  func isFor(_ other: EncryptionContext) -> Bool {
-    serves(other) && sharedContext.map { $0 == other.encoded } ?? true
+  /// Whether it is the one that these fields use, and a field of this context may.
+  func isFor(_ share: DataKeys.Share, _ context: EncryptionContext) -> Bool {
+    self.share == share && serves(context)
   }
+
+  /// Whether it is the one that one more field like the last one would use, with this context.
+  func isFor(_ context: EncryptionContext) -> Bool {
+    serves(context) && share.context.map { $0 == context.encoded } ?? true
+  }
+
+  private func serves(_ other: EncryptionContext) -> Bool { context.map { $0 == other.encoded } ?? true }
 
   /// As ``SealingKey/take(bytes:)``.
   func take(bytes count: Int) -> Bool {

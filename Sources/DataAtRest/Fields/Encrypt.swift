@@ -111,17 +111,17 @@ extension DataAtRestManager {
     access: Access, event: inout AccessEvent
   ) async throws -> (plaintext: [UInt8], key: OpeningKey?) {
     let kept: (parts: FieldParts, key: OpeningKey)?
-    if let limits = config.cache, let parts = FieldParts(message), !parts.isShared {
+    if let limits = config.cache, let parts = FieldParts(of: message.span), !parts.isShared {
       kept = (
         parts,
         try await openingKey(
-          of: parts, context: context, limits: limits, allowCompromised: allowCompromised, access: access,
+          of: message, parts, context: context, limits: limits, allowCompromised: allowCompromised, access: access,
           event: &event)
       )
     } else {
       kept = try await sharedKey(of: message, allowCompromised: allowCompromised, access: access, event: &event)
     }
-    if let kept { return (try kept.key.opener.open(kept.parts, context: context), kept.key) }
+    if let kept { return (try kept.key.opener.open(message.span, kept.parts, context: context), kept.key) }
     let plaintext = try await open(
       message, context: context, allowCompromised: allowCompromised, access: access, event: &event)
     return (plaintext.unprotectedCopy(), nil)

@@ -31,7 +31,7 @@ extension DataAtRestManager {
         let (sealed, key) = try await seal(
           field.bytes, context: field.context, partition: partition, key: name, config, access: event.access,
           event: &event)
-        recent = try key?.makeOwn()
+        recent = try key.map { try $0.makeOwn(for: $0.share) }
         tally.add(event)
         return sealed
       }
@@ -49,10 +49,10 @@ extension DataAtRestManager {
     try await logged(.decrypt, Access(principal: principal)) { event, tally in
       let config = try enabledConfiguration()
       var recent: OwnOpeningKey?
-      var frame: DataKeys.Frame?
       return try await Self.each(fields) { field in
-        guard let recent, let parts = FieldParts(field.bytes), frame?.fits(parts, field.context) == true,
-          let plaintext = try? recent.open(parts, context: field.context)
+        let message = field.bytes.span
+        guard let recent, let parts = recent.parts(of: message, context: field.context),
+          let plaintext = try? recent.open(message, parts, context: field.context)
         else { return nil }
         tally.add(
           recent.version.id, of: recent.version, names: field.context.names, tag: field.context.tag)
@@ -62,10 +62,11 @@ extension DataAtRestManager {
         let (plaintext, key) = try await open(
           field.bytes, context: field.context, allowCompromised: allowCompromised, config, access: event.access,
           event: &event)
-        (recent, frame) = (nil, nil)
-        if let key, let parts = FieldParts(field.bytes) {
-          recent = try key.makeOwn()
-          frame = DataKeys.Frame(bytes: parts.frame, context: parts.bindsContext ? field.context.encoded : nil)
+        recent = nil
+        if let key, let parts = FieldParts(of: field.bytes.span) {
+          let isBound = parts.bindsContext(in: field.bytes.span)
+          let context = isBound ? field.context.encoded : nil
+          recent = try key.makeOwn(for: DataKeys.Alike(field.bytes, parts, context: context))
         }
         tally.add(event)
         return plaintext
@@ -101,15 +102,17 @@ extension DataAtRestManager {
 
   /// Those before the first that takes more, as long as others need not have the thread.
   ///
+  /// Of what need not be copyable: else each field would be copied, and each copy's references counted.
+  ///
   /// - Returns: false when the next one takes more.
-  private static func append(
+  private static func append<Field: ~Copyable>(
     _ fields: Span<Field>, to results: inout [[UInt8]], _ quickly: (borrowing Field) throws -> [UInt8]?
   ) throws -> Bool {
     var work = 0
     for i in fields.indices where work < enough {
       guard let result = try quickly(fields[i]) else { return false }
-      results.append(result)
       work += 1024 + result.count
+      results.append(result)
     }
     return true
   }

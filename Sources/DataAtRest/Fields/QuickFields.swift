@@ -27,9 +27,8 @@ extension DataAtRestManager {
     let share = DataKeys.Share(
       key: name, partition: partition,
       context: partition == nil && limits.partition == .context ? context.encoded : nil)
-    func isAskedFor(_ tag: DataKeys.Share, _ key: OwnSealingKey) -> Bool { tag == share && key.serves(context) }
     func seal(_ key: OwnSealingKey) -> [UInt8]? {
-      guard key.take(bytes: plaintext.count) else { return nil }
+      guard key.isFor(share, context), key.take(bytes: plaintext.count) else { return nil }
       guard let sealed = try? key.seal(plaintext.span, context: context),
         counter?.count(.encrypt, under: key.version, work, nanoseconds: dataKeys.now() - start) == true
       else {
@@ -39,18 +38,17 @@ extension DataAtRestManager {
       return sealed
     }
     return partition == nil
-      ? dataKeys.sealing.quickly(share.hash, at: start, isAskedFor: isAskedFor, seal)
-      : dataKeys.sharedSealing.quickly(share.hash, at: start, isAskedFor: isAskedFor, seal)
+      ? dataKeys.sealing.quickly(share.hash, at: start, seal)
+      : dataKeys.sharedSealing.quickly(share.hash, at: start, seal)
   }
 
   func decryptQuickly(
     _ message: [UInt8], context: EncryptionContext, allowCompromised: Bool, principal: String?
   ) -> [UInt8]? {
-    guard counter != nil, message.count <= Self.longest, !Task.isCancelled, let parts = FieldParts(message) else {
-      return nil
-    }
+    guard counter != nil, message.count <= Self.longest, !Task.isCancelled, let hint = FieldHint(message.span)
+    else { return nil }
     let (isOn, least) = withConfiguration { config in
-      (config.kmsEncryptionEnabled && (parts.isShared || config.cache != nil), config.minUnwrapVersion)
+      (config.kmsEncryptionEnabled && (hint.isShared || config.cache != nil), config.minUnwrapVersion)
     }
     guard isOn else { return nil }
     let start = dataKeys.now()
@@ -58,16 +56,16 @@ extension DataAtRestManager {
     let work = QuickWork(
       principal: principal ?? Access.currentPrincipal, contextNames: context.names, contextTag: context.tag)
     guard work.principal != nil || !reporter.requiresPrincipal else { return nil }
-    func isAskedFor(_ frame: DataKeys.Frame, _ key: OwnOpeningKey) -> Bool { frame.fits(parts, context) }
     func open(_ key: OwnOpeningKey) -> [UInt8]? {
-      guard mayOpen(key.version, allowCompromised: allowCompromised, least),
-        let plaintext = try? key.open(parts, context: context),
+      guard let parts = key.parts(of: message.span, context: context),
+        mayOpen(key.version, allowCompromised: allowCompromised, least),
+        let plaintext = try? key.open(message.span, parts, context: context),
         counter?.count(.decrypt, under: key.version, work, nanoseconds: dataKeys.now() - start) == true
       else { return nil }
       return plaintext
     }
-    return parts.isShared
-      ? dataKeys.sharedOpening.quickly(parts.hash, at: start, isAskedFor: isAskedFor, open)
-      : dataKeys.opening.quickly(parts.hash, at: start, isAskedFor: isAskedFor, open)
+    return hint.isShared
+      ? dataKeys.sharedOpening.quickly(hint.hash, at: start, open)
+      : dataKeys.opening.quickly(hint.hash, at: start, open)
   }
 }

@@ -38,7 +38,7 @@ extension DataAtRestManager {
     else {
       return try await open(message, context: context, allowCompromised: true, access: access, event: &event)
     }
-    let bytes = try shared.key.opener.open(shared.parts, context: context)
+    let bytes = try shared.key.opener.open(message.span, shared.parts, context: context)
     return SecretBytes(copying: bytes.span)
   }
 

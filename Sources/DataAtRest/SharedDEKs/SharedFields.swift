@@ -48,22 +48,22 @@ extension DataAtRestManager {
   func sharedKey(
     of message: [UInt8], allowCompromised: Bool, access: Access, event: inout AccessEvent
   ) async throws -> (parts: FieldParts, key: OpeningKey)? {
-    guard let parts = FieldParts(message), parts.isShared,
+    guard let parts = FieldParts(of: message.span), parts.isShared,
       let key = try await sharedOpeningKey(
-        of: parts, allowCompromised: allowCompromised, access: access, event: &event)
+        of: message, parts, allowCompromised: allowCompromised, access: access, event: &event)
     else { return nil }
     return (parts, key)
   }
 
   /// The DEK that a field names, unwrapped now or before; nil when the store does not have it.
   private func sharedOpeningKey(
-    of parts: FieldParts, allowCompromised: Bool, access: Access, event: inout AccessEvent
+    of message: [UInt8], _ parts: FieldParts, allowCompromised: Bool, access: Access, event: inout AccessEvent
   ) async throws -> OpeningKey? {
     guard let dekStore else { return nil }
-    let id = parts.frame
-    let hot = (parts.hash, DataKeys.Frame(bytes: id, context: nil))
+    let id = Array(message[parts.name])
+    let alike = DataKeys.Alike(message, parts, context: nil)
     if let kept = keptKey(
-      in: dataKeys.sharedOpening, DataKeys.Shared(id: id, recipient: 0), hot: hot, allowCompromised, &event)
+      in: dataKeys.sharedOpening, DataKeys.Shared(id: id, recipient: 0), message, alike, allowCompromised, &event)
     {
       return kept
     }

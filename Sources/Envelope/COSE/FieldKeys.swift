@@ -128,15 +128,15 @@ public final class FieldOpener: Sendable {
   }
 
   /// Whether the message commits to this key, or names it.
-  package func isKey(of parts: FieldParts) -> Bool { form.isKey(of: parts) }
+  package func isKey(of parts: FieldParts, in message: Span<UInt8>) -> Bool { form.isKey(of: parts, in: message) }
 
-  /// Decrypts a field. The plaintext is the caller's: an ordinary array.
+  /// Decrypts a field whose parts these are. The plaintext is the caller's: an ordinary array.
   ///
   /// - Throws: ``KMSError/Code/doesNotOpen`` when key, context or content do not match.
-  package func open(_ parts: FieldParts, context: EncryptionContext) throws -> [UInt8] {
+  package func open(_ message: Span<UInt8>, _ parts: FieldParts, context: EncryptionContext) throws -> [UInt8] {
     let cipher = try cipher.take()
     defer { self.cipher.give(cipher) }
-    return try form.open(parts, context: context, with: cipher)
+    return try form.open(message, parts, context: context, with: cipher)
   }
 
   /// For one who decrypts many, one after the other.
@@ -153,9 +153,9 @@ package final class OwnFieldOpener: Sendable {
     self.cipher = cipher
   }
 
-  /// As ``FieldOpener/open(_:context:)``.
-  package func open(_ parts: FieldParts, context: EncryptionContext) throws -> [UInt8] {
-    try form.open(parts, context: context, with: cipher)
+  /// As ``FieldOpener/open(_:_:context:)``.
+  package func open(_ message: Span<UInt8>, _ parts: FieldParts, context: EncryptionContext) throws -> [UInt8] {
+    try form.open(message, parts, context: context, with: cipher)
   }
 }
 
@@ -167,14 +167,15 @@ private struct OpeningForm {
 
   func copy() -> OpeningForm { OpeningForm(name: name.copy(), structure: structure.copy()) }
 
-  func isKey(of parts: FieldParts) -> Bool {
-    constantTimeEqual(name.span, parts.message.span.extracting(parts.name))
+  func isKey(of parts: FieldParts, in message: Span<UInt8>) -> Bool {
+    constantTimeEqual(name.span, message.extracting(parts.name))
   }
 
-  func open(_ parts: FieldParts, context: EncryptionContext, with cipher: CipherContext) throws -> [UInt8] {
-    guard isKey(of: parts) else { throw EncryptMessage.anotherKey() }
-    let bytes = parts.message.span
-    let (sealed, iv) = (bytes.extracting(parts.ciphertext), bytes.extracting(parts.iv))
+  func open(
+    _ message: Span<UInt8>, _ parts: FieldParts, context: EncryptionContext, with cipher: CipherContext
+  ) throws -> [UInt8] {
+    guard isKey(of: parts, in: message) else { throw EncryptMessage.anotherKey() }
+    let (sealed, iv) = (message.extracting(parts.ciphertext), message.extracting(parts.iv))
     return try FieldLayout.withAAD(structure, context) { aad in
       try [UInt8](capacity: sealed.count - AESGCM.tagSize) { output throws(any Error) in
         try cipher.open(sealed, iv: iv, aad: aad, into: &output)

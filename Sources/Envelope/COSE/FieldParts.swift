@@ -1,13 +1,11 @@
 internal import CryptoPrimitives
 internal import Glibc
 
-/// A field's parts where they stand in the message, so that a key that is known already opens it without its
-/// recipients being read again.
+/// Where a field's parts stand in its message, so that a key that is known already opens it without its recipients being
+/// read again. Numbers alone: a copy of the message would be one more reference to count for each field.
 ///
 /// Whatever does not begin exactly as a field does has no parts here: the parsers say what is wrong with it.
 package struct FieldParts {
-  /// The whole message.
-  package let message: [UInt8]
   /// Whether it is under a shared key (docs/envelope-format.md, section 3), not self-contained (section 1).
   package let isShared: Bool
   /// The commitment (32 bytes), or the shared key's id (16).
@@ -18,26 +16,30 @@ package struct FieldParts {
   package let ciphertext: Range<Int>
 
   /// Nil unless it is a field up to the end of its ciphertext.
-  package init?(_ message: [UInt8]) {
-    let layout: FieldLayout
-    if FieldLayout.selfContained.fits(message.span) {
-      (layout, isShared) = (.selfContained, false)
-    } else if FieldLayout.shared.fits(message.span) {
-      (layout, isShared) = (.shared, true)
+  package init?(of message: Span<UInt8>) {
+    if FieldLayout.selfContained.fits(message) {
+      self.init(.selfContained, isShared: false, message)
+    } else if FieldLayout.shared.fits(message) {
+      self.init(.shared, isShared: true, message)
     } else {
       return nil
     }
-    name = layout.name
-    iv = layout.ivStart..<layout.ivStart + AESGCM.ivSize
-    guard let ciphertext = Self.ciphertext(message.span, from: iv.upperBound),
+  }
+
+  private init?(_ layout: borrowing FieldLayout, isShared: Bool, _ message: Span<UInt8>) {
+    guard let ciphertext = Self.ciphertext(message, from: layout.ivStart + AESGCM.ivSize),
       isShared == (ciphertext.upperBound == message.count)
     else { return nil }
-    self.ciphertext = ciphertext
-    self.message = message
+    self.init(isShared, layout.name, ciphertext, ivStart: layout.ivStart)
+  }
+
+  fileprivate init(_ isShared: Bool, _ name: Range<Int>, _ ciphertext: Range<Int>, ivStart: Int) {
+    (self.isShared, self.name, self.ciphertext) = (isShared, name, ciphertext)
+    iv = ivStart..<ivStart + AESGCM.ivSize
   }
 
   // A byte string with the shortest head there is, of a length that a field can have.
-  private static func ciphertext(_ bytes: Span<UInt8>, from start: Int) -> Range<Int>? {
+  fileprivate static func ciphertext(_ bytes: Span<UInt8>, from start: Int) -> Range<Int>? {
     let first = Int(bytes[start])
     let (size, least) =
       switch first {
@@ -57,36 +59,53 @@ package struct FieldParts {
     return content..<content + count
   }
 
-  /// The first bytes of the key's commitment or id: a hash of it.
-  package var hash: UInt64 {
-    unsafe message.span.extracting(name).withUnsafeBytes {  // for the call
-      unsafe $0.loadUnaligned(as: UInt64.self)  // it has 16 at least
-    }
-  }
-
-  /// The recipients; nothing under a shared key.
-  private var recipients: Range<Int> { ciphertext.upperBound..<message.count }
-
   /// Whether its first recipient authenticates the context, as A256GCM does.
-  package var bindsContext: Bool {
-    recipients.count > 2 && message[ciphertext.upperBound + 2] == 0x40 | UInt8(Recipient.protectedGCM.count)
+  package func bindsContext(in message: Span<UInt8>) -> Bool {
+    let recipients = message.extracting(ciphertext.upperBound...)
+    return recipients.count > 2 && recipients[2] == 0x40 | UInt8(Recipient.protectedGCM.count)
+  }
+}
+
+/// What a field would be that begins like this one, told from a few bytes.
+package struct FieldHint {
+  /// As ``FieldParts/isShared``.
+  package let isShared: Bool
+  /// Bytes of the key's commitment or id.
+  package let hash: UInt64
+
+  /// Nil where it is too short for a field.
+  package init?(_ message: Span<UInt8>) {
+    // Names are 11 to 43, or 9 to 25.
+    guard message.count > 19 else { return nil }
+    isShared = message[0] == FieldLayout.shared.start[0]
+    hash = unsafe message.withUnsafeBytes { unsafe $0.loadUnaligned(fromByteOffset: 11, as: UInt64.self) }  // as looked
+  }
+}
+
+/// What all fields of one key and its recipients begin and end with: by it they are told from others, and have their parts,
+/// with nothing else being read.
+package struct FieldFrame: Sendable {
+  private let isShared: Bool
+  private let name: Range<Int>
+  /// Up to the IV.
+  private let head: [UInt8]
+  /// The recipients; nothing under a shared key.
+  private let tail: [UInt8]
+
+  /// - Parameter message: one of them.
+  package init(_ message: [UInt8], _ parts: FieldParts) {
+    (isShared, name) = (parts.isShared, parts.name)
+    head = Array(message[..<parts.iv.lowerBound])
+    tail = Array(message[parts.ciphertext.upperBound...])
   }
 
-  /// Name and recipients: the same for all fields of one key and its recipients; the id alone under a shared key.
-  package var frame: [UInt8] {
-    var frame: [UInt8] = []
-    frame.reserveCapacity(name.count + recipients.count)
-    frame += message[name]
-    frame += message[recipients]
-    return frame
-  }
-
-  /// Whether it is one of the fields with this frame.
-  package func has(frame: [UInt8]) -> Bool {
-    guard frame.count == name.count + recipients.count else { return false }
-    let (bytes, frame) = (message.span, frame.span)
-    return equal(bytes.extracting(name), frame.extracting(..<name.count))
-      && equal(bytes.extracting(recipients), frame.extracting(name.count...))
+  /// The parts of a message that is another one.
+  package func parts(of message: Span<UInt8>) -> FieldParts? {
+    guard message.count > head.count + AESGCM.ivSize, equal(message.extracting(..<head.count), head.span),
+      let ciphertext = FieldParts.ciphertext(message, from: head.count + AESGCM.ivSize),
+      equal(message.extracting(ciphertext.upperBound...), tail.span)
+    else { return nil }
+    return FieldParts(isShared, name, ciphertext, ivStart: head.count)
   }
 }
 

@@ -1,3 +1,4 @@
+internal import Glibc
 public import ServiceContextModule
 
 /// On whose behalf a call is made, for the access log.
@@ -25,7 +26,11 @@ public struct Access: Sendable, Hashable {
   }
 
   /// Whose work the current task does, where no principal is given to a call.
-  public static var currentPrincipal: String? { ServiceContext.current?.principal }
+  public static var currentPrincipal: String? {
+    guard let context = ServiceContext.current else { return nil }
+    if let named = NamedContext.current, named.context.isIdentical(to: context) { return named.principal }
+    return context.principal
+  }
 
   /// Takes from the task's `ServiceContext` what is not said.
   public mutating func fillIn() {
@@ -46,7 +51,22 @@ public func withPrincipal<Result>(
 ) async rethrows -> Result {
   var context = ServiceContext.current ?? .topLevel
   context.principal = principal
-  return try await ServiceContext.withValue(context, operation: body)
+  return try await NamedContext.$current.withValue(NamedContext(context, principal)) {
+    try await ServiceContext.withValue(context, operation: body)
+  }
+}
+
+/// What ``withPrincipal(_:_:)`` set last: to look the name up in its context costs as much as a part of a field's cipher.
+private final class NamedContext: Sendable {
+  @TaskLocal static var current: NamedContext?
+
+  let context: ServiceContext
+  let principal: String
+
+  init(_ context: ServiceContext, _ principal: String) {
+    self.context = context
+    self.principal = principal
+  }
 }
 
 extension ServiceContext {
@@ -61,6 +81,13 @@ extension ServiceContext {
   private enum TraceKey: ServiceContextKey {
     typealias Value = String
     static let nameOverride: String? = "strongroom-trace-id"
+  }
+
+  /// Whether both have the same bits, and so the same content, as one of them is held. Equal ones may have others.
+  fileprivate func isIdentical(to other: ServiceContext) -> Bool {
+    unsafe withUnsafeBytes(of: self) { own in  // for the call only
+      unsafe withUnsafeBytes(of: other) { unsafe memcmp(own.baseAddress!, $0.baseAddress!, own.count) == 0 }  // as many
+    }
   }
 
   /// On whose behalf keys are used; the access log's `accessed_by`.
