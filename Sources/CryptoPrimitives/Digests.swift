@@ -7,15 +7,18 @@ package enum SHA256 {
   package static func digest(prefix: [UInt8] = [], _ bytes: Span<UInt8>) -> [UInt8] {
     guard let context = unsafe EVP_MD_CTX_new() else { fatalError("out of memory") }  // freed below
     defer { unsafe EVP_MD_CTX_free(context) }  // made above
-    var digest = [UInt8](repeating: 0, count: 32)
     // All buffers outlive their calls; SHA-256 cannot fail once it is there.
     let done =
       unsafe (EVP_DigestInit_ex2(context, Ciphers.sha256, nil) == 1  // made above
       && EVP_DigestUpdate(context, prefix, prefix.count) == 1
-      && bytes.withUnsafeBufferPointer { unsafe EVP_DigestUpdate(context, $0.baseAddress, $0.count) } == 1  // for it
-      && EVP_DigestFinal_ex(context, &digest, nil) == 1)
+      && bytes.withUnsafeBufferPointer { unsafe EVP_DigestUpdate(context, $0.baseAddress, $0.count) } == 1)  // for it
     precondition(done, "libcrypto has no SHA-256")
-    return digest
+    return [UInt8](capacity: 32) { output in
+      unsafe output.withUnsafeMutableBufferPointer { buffer, count in  // for the call
+        precondition(unsafe EVP_DigestFinal_ex(context, buffer.baseAddress, nil) == 1, "libcrypto fails")  // 32 bytes
+        count = 32
+      }
+    }
   }
 }
 

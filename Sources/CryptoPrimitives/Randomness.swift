@@ -47,25 +47,3 @@ package enum Randomness {
     return bytes
   }
 }
-
-/// IVs for AES-GCM that one caller drew in advance. None is given out in two processes.
-package struct IVs: ~Copyable {
-  private static let count = 20
-  private var bytes: [UInt8] = []
-  private var left = 0
-  private var process: UInt64 = 0
-
-  package init() {}
-
-  /// Runs `body` with the next one.
-  package mutating func withNext<Result>(_ body: (Span<UInt8>) throws -> Result) rethrows -> Result {
-    let process = ForkMark.current
-    if left == 0 || self.process != process {
-      bytes = Randomness.bytes(Self.count * AESGCM.ivSize)
-      (left, self.process) = (Self.count, process)
-    }
-    left -= 1
-    let start = left * AESGCM.ivSize
-    return try body(bytes.span.extracting(start..<start + AESGCM.ivSize))
-  }
-}

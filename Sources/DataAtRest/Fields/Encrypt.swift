@@ -142,7 +142,7 @@ extension DataAtRestManager {
       let parsed = try EncryptMessage(parsing: message, as: .field)
       let cek = try await contentKey(
         of: parsed, context: context, allowCompromised: allowCompromised, access: access, event: &event)
-      return try parsed.open(with: cek, context: context)
+      return try parsed.open(withOwn: cek, context: context)
     }
   }
 

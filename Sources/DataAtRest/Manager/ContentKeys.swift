@@ -66,7 +66,7 @@ extension DataAtRestManager {
     return versions
   }
 
-  /// Unwraps the content key through the first recipient that is ours and opens.
+  /// Unwraps the content key, to which the message commits, through the first recipient that is ours and opens.
   func contentKey(
     of message: EncryptMessage, context: EncryptionContext, allowCompromised: Bool, access: Access,
     event: inout AccessEvent
@@ -76,7 +76,7 @@ extension DataAtRestManager {
       message, allowCompromised: allowCompromised, access: access, event: &event
     ) { recipient, version, provider in
       let cek = try await provider.unwrap(recipient.wrapped, under: version.id, aad: aad)
-      let matches = constantTimeEqual(KeyThumbprint.of(cek).span, message.thumbprint.span)
+      let matches = message.isKey(cek)
       guard matches else { throw Self.anotherKey(version) }
       return cek
     }

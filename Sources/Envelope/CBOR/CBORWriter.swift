@@ -35,9 +35,8 @@ package struct CBORWriter {
   }
 
   package mutating func text(_ value: String) {
-    let utf8 = Array(value.utf8)
-    head(.text, utf8.count)
-    bytes += utf8
+    head(.text, value.utf8.count)
+    bytes += value.utf8
   }
 
   /// Bytes that are encoded already.

@@ -54,11 +54,21 @@ public struct EncryptMessage: Sendable, Hashable {
       content: content, thumbprint: thumbprint, recipients: recipients, iv: iv, ciphertext: ciphertext)
   }
 
+  /// Whether it commits to this content key.
+  package func isKey(_ cek: borrowing SecretBytes) -> Bool {
+    constantTimeEqual(KeyThumbprint.of(cek).span, thumbprint.span)
+  }
+
   /// Decrypts with a content key that a recipient gave.
   ///
   /// - Throws: ``KMSError/Code/doesNotOpen`` when key, context or content do not match.
   public func open(with cek: borrowing SecretBytes, context: EncryptionContext) throws -> SecretBytes {
-    guard constantTimeEqual(KeyThumbprint.of(cek).span, thumbprint.span) else { throw Self.anotherKey() }
+    guard isKey(cek) else { throw Self.anotherKey() }
+    return try open(withOwn: cek, context: context)
+  }
+
+  /// Decrypts with a content key of which ``isKey(_:)`` is true.
+  package func open(withOwn cek: borrowing SecretBytes, context: EncryptionContext) throws -> SecretBytes {
     let aad = Self.structure("Encrypt", protected: Self.protectedHeader(content, thumbprint), context)
     return try AESGCM(key: cek).open(ciphertext.span, iv: iv.span, aad: aad.span)
   }
@@ -104,8 +114,10 @@ public struct EncryptMessage: Sendable, Hashable {
 
   // {1: 3, 4: T} or {1: 3, 3: 101, 4: T}
   private static func protectedHeader(_ content: Content, _ thumbprint: [UInt8]) -> [UInt8] {
-    let start: [UInt8] = content == .field ? [0xA2, 0x01, 0x03] : [0xA3, 0x01, 0x03, 0x03, 0x18, 0x65]
-    return start + [0x04, 0x58, 0x20] + thumbprint
+    let start: [UInt8] =
+      content == .field
+      ? [0xA2, 0x01, 0x03, 0x04, 0x58, 0x20] : [0xA3, 0x01, 0x03, 0x03, 0x18, 0x65, 0x04, 0x58, 0x20]
+    return start + thumbprint
   }
 
   static func fieldHeader(_ thumbprint: [UInt8]) -> [UInt8] { protectedHeader(.field, thumbprint) }

@@ -56,7 +56,7 @@ public final class FieldSealer: Sendable {
 package final class OwnFieldSealer: @unchecked Sendable {  // used by one caller at a time
   private let form: SealingForm
   private let cipher: CipherContext
-  private var ivs = IVs()
+  private var ivs = IVs(Randomness.bytes)
 
   fileprivate init(_ form: SealingForm, _ cipher: CipherContext) {
     self.form = form

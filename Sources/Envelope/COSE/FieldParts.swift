@@ -1,5 +1,6 @@
 internal import CryptoPrimitives
 internal import Glibc
+internal import KMSCore
 
 /// Where a field's parts stand in its message, so that a key that is known already opens it without its recipients being
 /// read again. Numbers alone: a copy of the message would be one more reference to count for each field.

@@ -1,3 +1,4 @@
+internal import KMSCore
 internal import Synchronization
 public import SystemPackage
 

@@ -27,7 +27,10 @@ public struct Access: Sendable, Hashable {
 
   /// Whose work the current task does, where no principal is given to a call.
   public static var currentPrincipal: String? {
-    guard let context = ServiceContext.current else { return nil }
+    ServiceContext.current.flatMap(principal(of:))
+  }
+
+  private static func principal(of context: ServiceContext) -> String? {
     if let named = NamedContext.current, named.context.isIdentical(to: context) { return named.principal }
     return context.principal
   }
@@ -35,7 +38,7 @@ public struct Access: Sendable, Hashable {
   /// Takes from the task's `ServiceContext` what is not said.
   public mutating func fillIn() {
     guard let context = ServiceContext.current else { return }
-    principal = principal ?? context.principal
+    principal = principal ?? Self.principal(of: context)
     // Most often nobody says more, and each look costs as much as a part of a field's cipher.
     guard context.count > 1 || principal == nil else { return }
     requestID = requestID ?? context.requestID

@@ -27,9 +27,7 @@ public struct SecretBytes: ~Copyable, @unchecked Sendable {  // nothing can writ
 
   /// Copies. The caller wipes the source.
   public init(copying bytes: Span<UInt8>) {
-    self.init(capacity: bytes.count) { output in
-      for i in bytes.indices { output.append(bytes[i]) }
-    }
+    self.init(capacity: bytes.count) { $0.append(copying: bytes) }
   }
 
   /// Fresh random bytes from the kernel (getentropy).
@@ -57,12 +55,7 @@ public struct SecretBytes: ~Copyable, @unchecked Sendable {  // nothing can writ
 
   /// The bytes in an ordinary array: not locked, and not wiped. For a caller who asked for the plaintext.
   public borrowing func unprotectedCopy() -> [UInt8] {
-    withBytes { span in
-      unsafe [UInt8](unsafeUninitializedCapacity: span.count) { buffer, count in  // as many as the span has
-        for i in span.indices { unsafe buffer.initializeElement(at: i, to: span[i]) }  // the buffer has that room
-        count = span.count
-      }
-    }
+    withBytes { bytes in [UInt8](capacity: bytes.count) { $0.append(copying: bytes) } }
   }
 
   /// A second owner of the same bytes.

@@ -32,20 +32,15 @@ extension Session {
     return bytes
   }
 
-  // From the kernel: asking the token would be one call more, to a network HSM one more way there and back.
-  private static func freshIV() -> [UInt8] {
-    unsafe [UInt8](unsafeUninitializedCapacity: 12) { buffer, count in  // filled as a whole
-      guard unsafe getentropy(buffer.baseAddress!, 12) == 0 else { fatalError("the kernel gives no randomness") }
-      count = 12
-    }
-  }
+  // The token writes its own there.
+  private static let noIV = [UInt8](repeating: 0, count: 12)
 
   /// - Returns: the IV, and ciphertext and tag.
   package func encrypt(
     _ plaintext: Span<UInt8>, under key: UInt, aad: [UInt8], _ behaviour: GCMIVBehaviour
   ) throws(CallFailure) -> (iv: [UInt8], bytes: [UInt8]) {
-    let zeros = [UInt8](repeating: 0, count: 12)
-    var iv = behaviour == .given ? Self.freshIV() : zeros
+    var iv =
+      behaviour == .given ? ivs.withNext { iv in [UInt8](capacity: iv.count) { $0.append(copying: iv) } } : Self.noIV
     var output = try encrypt(plaintext, under: key, iv: &iv, aad: aad)
     guard output.count == plaintext.count + 16 + behaviour.extra else {
       throw CallFailure("C_Encrypt", problem: "the token treats the IV of AES-GCM in another way than it did")
@@ -59,7 +54,7 @@ extension Session {
       iv = Array(output[(plaintext.count + 16)...].prefix(12))
       output.removeLast(behaviour.extra)
     }
-    guard iv != zeros else { throw CallFailure("C_Encrypt", problem: "the token gave no IV for AES-GCM") }
+    guard iv != Self.noIV else { throw CallFailure("C_Encrypt", problem: "the token gave no IV for AES-GCM") }
     return (iv, output)
   }
 
@@ -120,12 +115,12 @@ extension Session {
   private func withMechanism(
     _ iv: inout [UInt8], _ aad: [UInt8], _ body: (UnsafeMutablePointer<CK_MECHANISM>) throws(CallFailure) -> Void
   ) throws(CallFailure) {
-    var aad = aad
     try unsafe iv.withUnsafeMutableBufferPointer { iv throws(CallFailure) in  // all for the call only
-      try unsafe aad.withUnsafeMutableBufferPointer { aad throws(CallFailure) in  // for the call only
+      // Cryptoki does not write to the AAD.
+      try unsafe aad.withUnsafeBufferPointer { aad throws(CallFailure) in  // for the call only
         var parameters = unsafe CK_GCM_PARAMS(  // points to what outlives the call
-          pIv: iv.baseAddress, ulIvLen: UInt(iv.count), ulIvBits: UInt(iv.count * 8), pAAD: aad.baseAddress,
-          ulAADLen: UInt(aad.count), ulTagBits: 128)
+          pIv: iv.baseAddress, ulIvLen: UInt(iv.count), ulIvBits: UInt(iv.count * 8),
+          pAAD: UnsafeMutablePointer(mutating: aad.baseAddress), ulAADLen: UInt(aad.count), ulTagBits: 128)
         try unsafe withUnsafeMutablePointer(to: &parameters) { parameters throws(CallFailure) in  // for the call only
           var mechanism = unsafe CK_MECHANISM(  // points to what outlives the call
             mechanism: CKM_AES_GCM, pParameter: UnsafeMutableRawPointer(parameters),

@@ -17,6 +17,8 @@ package final class Session: @unchecked Sendable {  // handed from caller to cal
   var copies = KEKCopies()
   /// Where the pool makes its calls; nil for the one that holds the login.
   var lane: Lane?
+  // From the kernel: asking the token would be one call more, to a network HSM one more way there and back.
+  var ivs = IVs()
   private let handOver = Atomic(false)
 
   /// Opens a read-write session: some tokens have no others.
