@@ -56,7 +56,7 @@ public final class FieldSealer: Sendable {
 package final class OwnFieldSealer: @unchecked Sendable {  // used by one caller at a time
   private let form: SealingForm
   private let cipher: CipherContext
-  private var ivs = IVs(Randomness.bytes)
+  @exclusivity(unchecked) private var ivs = IVs(Randomness.bytes)  // used by one caller, and not by `body`
 
   fileprivate init(_ form: SealingForm, _ cipher: CipherContext) {
     self.form = form
@@ -65,7 +65,7 @@ package final class OwnFieldSealer: @unchecked Sendable {  // used by one caller
 
   /// As ``FieldSealer/seal(_:context:iv:)``.
   package func seal(_ plaintext: Span<UInt8>, context: EncryptionContext) throws -> [UInt8] {
-    try ivs.withNext { iv in try form.seal(plaintext, context: context, iv: iv, with: cipher) }
+    try unsafe ivs.withNext { iv in try form.seal(plaintext, context: context, iv: iv, with: cipher) }
   }
 }
 

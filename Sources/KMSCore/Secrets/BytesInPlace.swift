@@ -1,10 +1,16 @@
 extension [UInt8] {
   /// An array that `fill` writes in place, at most `capacity` bytes.
-  package init<Failure>(capacity: Int, _ fill: (inout OutputSpan<UInt8>) throws(Failure) -> Void) throws(Failure) {
+  package init(capacity: Int, _ fill: (inout OutputSpan<UInt8>) -> Void) {
     self = []
     // Room that is asked for at first (`unsafeUninitializedCapacity`) takes longer: its type is looked up each time.
     // Room for none would be in the one empty array that all threads share, whose count is written then.
-    try append(addingCapacity: Swift.max(1, capacity), initializingWith: fill)
+    append(addingCapacity: Swift.max(1, capacity), initializingWith: fill)
+  }
+
+  /// The same, where writing may fail. Twice, as a generic error would not be specialised in other modules.
+  package init(capacity: Int, _ fill: (inout OutputSpan<UInt8>) throws -> Void) throws {
+    self = []
+    try append(addingCapacity: Swift.max(1, capacity)) { output throws(any Error) in try fill(&output) }
   }
 
   /// With memory of its own, whose references no other processor counts.
