@@ -30,11 +30,14 @@ struct HKDFTests {
   @Test func noIVComesTwice() {
     var one = IVs(Randomness.bytes)
     var other = IVs(Randomness.bytes)
+    var kernels = IVs()
     var seen: Set<[UInt8]> = []
     for _ in 0..<5_000 {
       let mine = one.withNext { iv in iv.indices.map { iv[$0] } }
       let yours = other.withNext { iv in iv.indices.map { iv[$0] } }
+      let third = kernels.withNext { iv in iv.indices.map { iv[$0] } }
       #expect(mine.count == AESGCM.ivSize && seen.insert(mine).inserted && seen.insert(yours).inserted)
+      #expect(third.count == AESGCM.ivSize && seen.insert(third).inserted)
     }
   }
 }
