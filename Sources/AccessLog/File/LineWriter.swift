@@ -98,6 +98,7 @@ struct LineWriter: ~Copyable, Sendable {
   }
 
   private mutating func beginBatch() {
+    hash()  // else what the buffer held would be missing in the tree, and whoever needs all of it would wait for ever
     buffer.removeAll(keepingCapacity: buffer.capacity <= 1 << 20)
     ends.removeAll(keepingCapacity: ends.capacity <= 1 << 16)
   }

@@ -163,6 +163,8 @@ final class LogCommitter: Sendable {
     if line != nil { result = writeAlone(&line!, start) } else { writeBatch(start) }
     var batches = 1
     while turn.isWaitedFor, !turn.takesLong, batches < Self.batchesInARow {
+      // A batch may need the tree of all records that are written (a checkpoint, an end, a new file): of this one, too.
+      if case .success(let sequence)? = result, let written = line.take() { hash(written, sequence) }
       writeBatch()
       batches += 1
     }
