@@ -2,7 +2,7 @@ import InMemoryProvider
 import Strongroom
 import Synchronization
 
-/// Keys in memory, whose next wrap or unwrap can be held up or made to fail.
+/// Keys in memory, whose next wrap, unwrap, list or change of state can be held up or made to fail.
 final class GatedProvider: KMSProvider {
   /// Holds up one call.
   final class Gate: Sendable {
@@ -89,7 +89,7 @@ final class GatedProvider: KMSProvider {
 
   func unwrap(_ wrapped: WrappedKey, under id: KeyVersionID, aad: [UInt8]) async throws -> SecretBytes {
     await (try enter(.unwrap))?.pass()
-    guard bindsContext else { return try await base.unwrap(wrapped, under: id, aad: aad) }
+    guard wrapped.algorithm == .a256GCM else { return try await base.unwrap(wrapped, under: id, aad: aad) }
     guard Array(wrapped.bytes[40...]) == Self.digest(aad) else { throw KMSError(.doesNotOpen, "another context") }
     return try await base.unwrap(
       WrappedKey(algorithm: .a256KW, bytes: Array(wrapped.bytes[..<40])), under: id, aad: aad)
@@ -100,12 +100,18 @@ final class GatedProvider: KMSProvider {
     return (0..<8).map { UInt8(truncatingIfNeeded: hash >> (8 * $0)) }
   }
 
-  func keyVersions(of name: KeyName?) async throws -> [KeyVersion] { try await base.keyVersions(of: name) }
+  func keyVersions(of name: KeyName?) async throws -> [KeyVersion] {
+    let gate = try enter(.listVersions)
+    let versions = try await base.keyVersions(of: name)
+    await gate?.pass()
+    return versions
+  }
   func createKeyVersion(_ request: NewKeyVersion) async throws -> KeyVersion {
     try await base.createKeyVersion(request)
   }
   func setState(_ state: KeyState, of id: KeyVersionID) async throws -> KeyVersion {
-    try await base.setState(state, of: id)
+    await (try enter(.setState))?.pass()
+    return try await base.setState(state, of: id)
   }
   func health() async -> ProviderHealth { await base.health() }
   func close() async { await base.close() }

@@ -28,7 +28,7 @@ private struct Chunk: Sendable {
 
 /// Messages that differ, and what is known of their new recipients before a provider is asked.
 struct RecipientWork: Sendable {
-  fileprivate let leaders: [Leader]
+  let leaders: [Leader]
   fileprivate let chunks: [Chunk]
   /// What needs no provider.
   fileprivate let settled: [Result<[Recipient]?, any Error>?]
@@ -45,7 +45,7 @@ extension DataAtRestManager {
     for (chunk, keys) in zip(work.chunks, done) {
       guard case .success(let keys) = keys else { continue }
       for (member, key) in zip(chunk.members, keys) {
-        guard case .success(let wrapped) = key else { continue }
+        guard case .success(let wrapped) = key, Self.provesContext(member.recipient.wrapped, wrapped) else { continue }
         results[member.leader] = .success(member.plan.recipients([chunk.target.id: wrapped]))
       }
     }

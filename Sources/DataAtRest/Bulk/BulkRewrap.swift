@@ -86,15 +86,27 @@ extension DataAtRestManager {
       leaders.append(Leader(message: message, context: context))
       return leaders.count - 1
     }
-    return BatchPlan(messages: messages, leaderOf: leaderOf, work: try await plan(leaders, for: goal))
+    return BatchPlan(
+      messages: messages, contexts: batch.map(\.context), leaderOf: leaderOf, work: try await plan(leaders, for: goal))
   }
 
   private func newEnvelopes(_ plan: BatchPlan, for goal: RewrapGoal, jobs: Int) async throws -> [BulkOutcome] {
-    let recipients = try await newRecipients(plan.work, for: goal, jobs: jobs)
-    return zip(plan.messages, plan.leaderOf).map { message, leader in
+    let shared = try await newRecipients(plan.work, for: goal, jobs: jobs)
+    // Each item's own, where its leader's are of no use to it.
+    var own: [Int: Result<[Recipient]?, any Error>] = [:]
+    let rest = plan.messages.indices.filter { plan.needsItsOwn($0, besides: shared) }
+    let made = try await inParallel(rest, jobs: jobs) { [self] index in
+      try await newRecipients(
+        of: plan.messages[index].get().message, for: goal, context: plan.contexts[index],
+        access: Access(contextNames: plan.contexts[index].names))
+    }
+    for (index, result) in zip(rest, made) { own[index] = result }
+    return plan.messages.indices.map { index in
       do {
-        let message = try message.get()
-        guard let leader, let recipients = try recipients[leader].get() else { return .keep }
+        let message = try plan.messages[index].get()
+        guard let leader = plan.leaderOf[index], let recipients = try (own[index] ?? shared[leader]).get() else {
+          return .keep
+        }
         return .replace(try message.replacing(recipients: recipients))
       } catch {
         return .failed(error.asKMSError)
@@ -141,9 +153,19 @@ extension DataAtRestManager {
 /// A batch, and what is to be done for it.
 private struct BatchPlan: Sendable {
   let messages: [Result<RewrappableMessage, any Error>]
+  let contexts: [EncryptionContext]
   /// For each item, the message in `work` whose recipients it gets.
   let leaderOf: [Int?]
   let work: RecipientWork
+
+  /// What a leader was given by AES-GCM opens with the leader's context alone; and with another it may open.
+  func needsItsOwn(_ index: Int, besides results: [Result<[Recipient]?, any Error>]) -> Bool {
+    guard let leader = leaderOf[index], contexts[index] != work.leaders[leader].context else { return false }
+    return switch results[leader] {
+    case .success(let recipients): recipients?.contains(where: \.bindsContext) ?? false
+    case .failure(let error): error.asKMSError.code == .doesNotOpen
+    }
+  }
 }
 
 /// What is to become of one item.
@@ -165,7 +187,7 @@ private struct RecipientSet: Hashable {
     recipients = message.recipients
     thumbprint = message.thumbprint
     // Only a recipient by AES-GCM authenticates the context.
-    self.context = recipients.contains { $0.wrapped.algorithm == .a256GCM } ? context : .empty
+    self.context = recipients.contains(where: \.bindsContext) ? context : .empty
   }
 
   // A content key's own already.

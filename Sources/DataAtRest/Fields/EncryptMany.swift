@@ -64,8 +64,9 @@ extension DataAtRestManager {
           event: &event)
         recent = nil
         if let key, let parts = FieldParts(of: field.bytes.span) {
-          let isBound = parts.bindsContext(in: field.bytes.span)
-          let context = isBound ? field.context.encoded : nil
+          // Bound by any of its recipients, it is opened for no other context, whichever of them it was opened by.
+          let recipients = try EncryptMessage(parsing: field.bytes, as: .field).recipients
+          let context = recipients.contains(where: \.bindsContext) ? field.context.encoded : nil
           recent = try key.makeOwn(for: DataKeys.Alike(field.bytes, parts, context: context))
         }
         tally.add(event)

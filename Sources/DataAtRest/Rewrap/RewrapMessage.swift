@@ -8,8 +8,10 @@ extension DataAtRestManager {
   ///
   /// - Parameters:
   ///   - message: a field, a key blob, or the header of a file.
-  ///   - context: needed by recipients that authenticate it (A256GCM); others open without.
+  ///   - context: needed where a recipient that is there or is to be made authenticates it (A256GCM); the others open
+  ///     without.
   /// - Returns: the new message, or nil when there is nothing to do.
+  /// - Throws: ``KMSError/Code/doesNotOpen`` where a recipient would get a context that is not the message's.
   public func rewrap(
     _ message: [UInt8], for goal: RewrapGoal = .current, context: EncryptionContext = .empty,
     principal: String? = nil
@@ -52,8 +54,9 @@ extension DataAtRestManager {
     var failure: KMSError?
     if let (recipient, old) = try await sourceInside(of: message, for: target, access: access) {
       do {
-        return try await provider.rewrap(
+        let wrapped = try await provider.rewrap(
           recipient.wrapped, from: old.id, to: target.id, thumbprint: message.thumbprint, aad: aad)
+        if Self.provesContext(recipient.wrapped, wrapped) { return wrapped }
       } catch let error as KMSError where error.code != .accessLogUnavailable {
         // Another recipient may be good.
         if error.code != .notSupported { failure = error }
@@ -66,11 +69,31 @@ extension DataAtRestManager {
       cek = try await contentKey(of: message, context: context, allowCompromised: true, access: access, event: &event)
     } catch let error as KMSError where error.code != .accessLogUnavailable { throw failure ?? error }
     let wrapped = try await provider.wrap(cek, under: target.id, aad: aad)
+    // It will open with this context alone: which is to be the message's, and no recipient may have shown that.
+    if wrapped.algorithm == .a256GCM { try Self.check(context, isThatOf: message, cek) }
     guard target.purpose == .wrap else { return wrapped }  // nobody here can open what is wrapped for recovery
     let back = try await provider.unwrap(wrapped, under: target.id, aad: aad)
     let same = back.equals(cek)
     guard same else { throw Self.anotherKey(target) }
     return wrapped
+  }
+
+  private static func check(
+    _ context: EncryptionContext, isThatOf message: EncryptMessage, _ cek: borrowing SecretBytes
+  ) throws {
+    do { _ = try message.open(with: cek, context: context) } catch let error as KMSError
+      where error.code == .doesNotOpen
+    {
+      throw KMSError(
+        .doesNotOpen, "the context is not the one that this was encrypted with, and the new recipient would bind it",
+        advice: "Give the same context as for encryption; it was left as it is.")
+    }
+  }
+
+  /// Whether the context is known to be the message's, where `new` opens with it alone: `old` would not have opened
+  /// with another.
+  static func provesContext(_ old: WrappedKey, _ new: WrappedKey) -> Bool {
+    new.algorithm != .a256GCM || old.algorithm == .a256GCM
   }
 
   /// The recipient from which the provider can rewrap inside, where it can.

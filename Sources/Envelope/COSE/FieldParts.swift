@@ -59,12 +59,6 @@ package struct FieldParts {
     else { return nil }
     return content..<content + count
   }
-
-  /// Whether its first recipient authenticates the context, as A256GCM does.
-  package func bindsContext(in message: Span<UInt8>) -> Bool {
-    let recipients = message.extracting(ciphertext.upperBound...)
-    return recipients.count > 2 && recipients[2] == 0x40 | UInt8(Recipient.protectedGCM.count)
-  }
 }
 
 /// What a field would be that begins like this one, told from a few bytes.

@@ -14,6 +14,9 @@ public struct Recipient: Sendable, Hashable {
     self.wrapped = wrapped
   }
 
+  /// Whether it opens with the encryption context alone that it was made with.
+  package var bindsContext: Bool { wrapped.algorithm == .a256GCM }
+
   static let largestKey = 1024
 
   func write(to writer: inout CBORWriter) {
@@ -77,9 +80,9 @@ public struct Recipient: Sendable, Hashable {
 
 /// SHA-256 thumbprint of a symmetric COSE_Key (RFC 9679).
 public enum KeyThumbprint {
-  /// - Parameter key: 32 bytes.
+  /// - Parameter key: 32 bytes. What has another length is no content key, and has the name of none.
   /// - Returns: 32 bytes: SHA-256 of the deterministic CBOR `{1: 4, -1: key}`.
   public static func of(_ key: borrowing SecretBytes) -> [UInt8] {
-    key.withBytes { SHA256.digest(prefix: [0xA2, 0x01, 0x04, 0x20, 0x58, UInt8($0.count)], $0) }
+    key.withBytes { SHA256.digest(prefix: [0xA2, 0x01, 0x04, 0x20, 0x58, UInt8(truncatingIfNeeded: $0.count)], $0) }
   }
 }
