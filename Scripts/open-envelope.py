@@ -21,6 +21,8 @@ Exit codes: 0 opened, 1 does not open or is malformed, 2 usage.
 """
 
 import argparse
+import contextlib
+import errno
 import getpass
 import hashlib
 import hmac
@@ -291,6 +293,18 @@ def read_private_key(path):
     return key
 
 
+def put_in_place(temporary, output):
+    """Fails where something is there already."""
+    try:
+        os.link(temporary, output)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+            raise
+        # FAT has no links: the name is taken first, by an empty file.
+        os.close(os.open(output, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        os.replace(temporary, output)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("input")
@@ -323,9 +337,10 @@ def main():
                 open_any(*rest, target)
                 target.flush()
                 os.fsync(target.fileno())
-                os.link(target.name, arguments.output)  # fails where something is there already
+                put_in_place(target.name, arguments.output)
             finally:
-                os.unlink(target.name)
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(target.name)
     except (Refused, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         known = isinstance(error, (Refused, OSError))
         sys.exit(f"open-envelope: {error}" if known else "open-envelope: malformed: not of this format")

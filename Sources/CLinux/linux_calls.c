@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <sched.h>
 #include <sys/vfs.h>
 #include <time.h>
@@ -13,6 +14,10 @@ const int linux_o_tmpfile = O_TMPFILE | O_CLOEXEC;
 
 ssize_t linux_copy_file_range(int source, off_t *source_offset, int target, off_t *target_offset, size_t count) {
     return copy_file_range(source, source_offset, target, target_offset, count, 0);
+}
+
+int linux_rename_to_free_name(const char *old, const char *name) {
+    return renameat2(AT_FDCWD, old, AT_FDCWD, name, RENAME_NOREPLACE);
 }
 
 int linux_spawn_close_from(posix_spawn_file_actions_t *actions, int first) {

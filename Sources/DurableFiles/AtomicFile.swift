@@ -62,9 +62,14 @@ package struct AtomicFile: ~Copyable {
     _ = try FileFailure.mapping("write", path) { try descriptor.writeAll(bytes) }
   }
 
+  /// Makes the content durable, so that ``commit()`` takes no time any more.
+  package func prepare() throws {
+    try FileFailure.mapping("sync", path) { try sync(descriptor) }
+  }
+
   /// Makes the content durable and gives it its name.
   package consuming func commit() throws {
-    try FileFailure.mapping("sync", path) { try sync(descriptor) }
+    try prepare()
     switch (temporary, replaces) {
     case (nil, false): try link(FilePath("/proc/self/fd/\(descriptor.rawValue)"), to: path)
     case (nil, true):
@@ -88,7 +93,12 @@ package struct AtomicFile: ~Copyable {
   private func link(_ source: FilePath, to name: FilePath) throws {
     let done = unsafe linkat(AT_FDCWD, source.string, AT_FDCWD, name.string, AT_SYMLINK_FOLLOW)  // strings, as above
     guard done != 0 else { return }
-    let error = Errno(rawValue: errno)
+    var error = Errno(rawValue: errno)
+    // FAT has no links. What has a name can be given another that nobody has.
+    if [.notPermitted, .notSupportedOnSocket, .noFunction].contains(error), temporary == source {
+      if unsafe linux_rename_to_free_name(source.string, name.string) == 0 { return }  // strings, as above
+      error = Errno(rawValue: errno)
+    }
     throw error == .fileExists ? Self.exists(path) : FileFailure.error("create", path, error)
   }
 

@@ -4,6 +4,8 @@ import Strongroom
 import SystemPackage
 import Testing
 
+@testable import DataAtRest
+
 /// Folders of envelopes: what is changed, and what is not.
 struct EnvelopeFilesTests {
   private let manager: DataAtRestManager
@@ -18,6 +20,25 @@ struct EnvelopeFilesTests {
     try Data(plaintext).write(to: URL(filePath: plain.string))
     try await manager.encryptFile(from: .path(plain), to: .path(path, replacing: true))
     try FileManager.default.removeItem(atPath: plain.string)
+  }
+
+  @Test("what somebody else puts in a file's place while it is rewritten stays")
+  func replacedMeanwhile() async throws {
+    try await withFolder { folder in
+      let (path, new) = (folder.appending("file"), folder.appending("new"))
+      try path.write("old")
+      let error = try await failure {
+        try EnvelopeFile.replace(path) { _, target, _ in
+          _ = try target.writeAll("old, rewritten".utf8)
+          try new.write("another's")
+          try FileManager.default.removeItem(atPath: path.string)
+          try FileManager.default.moveItem(atPath: new.string, toPath: path.string)
+        }
+      }
+      #expect(error.code == .fileFailed && "\(error)".contains("changed by somebody else"))
+      #expect(try path.content == Array("another's".utf8))
+      #expect(try FileManager.default.contentsOfDirectory(atPath: folder.string) == ["file"])
+    }
   }
 
   @Test(

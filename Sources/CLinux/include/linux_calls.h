@@ -8,6 +8,9 @@ extern const int linux_o_tmpfile;
 
 ssize_t linux_copy_file_range(int source, off_t *source_offset, int target, off_t *target_offset, size_t count);
 
+/* rename(2), but where the new name is taken: EEXIST. */
+int linux_rename_to_free_name(const char *old, const char *name);
+
 /* memmem(3): 1 when `text` stands in `bytes`. */
 int linux_contains(const void *bytes, size_t size, const void *text, size_t text_size);
 

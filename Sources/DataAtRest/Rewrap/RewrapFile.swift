@@ -91,6 +91,9 @@ enum EnvelopeFile {
     let file = try AtomicFile(path, replacing: true)
     try file.take(ownerOf: status)
     try FileFailure.mapping("write", path) { try body(source, file.descriptor, Int(status.size)) }
+    try file.prepare()
+    // It took a while: what somebody else put there meanwhile is not replaced by what was there before.
+    guard try FileStatus(path, followingLinks: false) == status else { throw HeaderJournal.changedMeanwhile(path) }
     try file.commit()
   }
 }
