@@ -8,6 +8,7 @@ public final class InMemoryProvider: KMSProvider, KeyImporting, DirectEncrypting
   public let identity: ProviderIdentity
   private let store = Mutex(KeyTable())
   private let closed = Atomic(false)
+  private let process = ForkMark.current
 
   /// - Parameter name: the provider's configured name.
   public init(name: String) { identity = ProviderIdentity(kind: "memory", name: name) }
@@ -101,6 +102,11 @@ public final class InMemoryProvider: KMSProvider, KeyImporting, DirectEncrypting
   private func begin(_ operation: String) throws {
     try Task.checkCancellation()
     guard !closed.load(ordering: .acquiring) else { throw KeyTable.closed(identity.name, operation) }
+    guard process == ForkMark.current else {
+      throw KMSError(
+        .providerUnavailable, "the keys in memory are those of the process that this one was forked from",
+        advice: "Make the provider in the process that uses it.", provider: identity.name, operation: operation)
+    }
   }
 
   private func entry(

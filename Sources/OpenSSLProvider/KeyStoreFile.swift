@@ -17,6 +17,13 @@ struct KeyStoreFile: Sendable {
     var table = KeyTable()
     /// Nil: there is no file yet, which is an empty store.
     var status: FileStatus?
+    /// What opened the file. Only this goes on protecting it: the source may say something else meanwhile.
+    var passphrase: Passphrase?
+  }
+
+  final class Passphrase: Sendable {
+    let value: SecretBytes
+    init(_ value: consuming SecretBytes) { self.value = value }
   }
 
   /// Whether the file is another than at the time of `snapshot`. One `stat`.
@@ -31,9 +38,9 @@ struct KeyStoreFile: Sendable {
         provider: provider)
     }
     let der = try readFile(path, limit: Self.largest)
-    let table = try PKCS12Reader.decode(
-      der, passphrase: passphrase.read(), path: path.string, provider: provider)
-    return Snapshot(table: table, status: status)
+    let passphrase = try Passphrase(passphrase.read())
+    let table = try PKCS12Reader.decode(der, passphrase: passphrase.value, path: path.string, provider: provider)
+    return Snapshot(table: table, status: status, passphrase: passphrase)
   }
 
   /// Loads what is there now, changes it and puts it in place, while no other process can.
@@ -45,11 +52,12 @@ struct KeyStoreFile: Sendable {
     try withFileLock(FilePath(path.string + ".lock")) {
       var snapshot = try known.flatMap { try hasChanged(since: $0) ? nil : $0 } ?? load()
       let result = try change(&snapshot.table)
-      let der = try PKCS12Writer.encode(snapshot.table, passphrase: passphrase.read())
+      let passphrase = try snapshot.passphrase ?? Passphrase(passphrase.readNew())
+      let der = try PKCS12Writer.encode(snapshot.table, passphrase: passphrase.value)
       let file = try AtomicFile(path, replacing: true)
       try file.write(der)
       try file.commit()
-      snapshot.status = try FileStatus(path)
+      (snapshot.status, snapshot.passphrase) = (try FileStatus(path), passphrase)
       return (snapshot, result)
     }
   }

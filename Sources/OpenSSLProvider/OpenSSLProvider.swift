@@ -33,6 +33,8 @@ public final class OpenSSLProvider: KMSProvider, KeyImporting, DirectEncrypting,
 
   private struct State {
     var snapshot: KeyStoreFile.Snapshot?
+    /// Whose secrets the snapshot holds: in a forked child they are wiped.
+    var process = ForkMark.current
     var isClosed = false
   }
   private let state = Mutex(State())
@@ -147,6 +149,7 @@ public final class OpenSSLProvider: KMSProvider, KeyImporting, DirectEncrypting,
     do {
       return try state.withLock { state throws(any Error) in
         guard !state.isClosed else { throw KeyTable.closed(identity.name, operation) }
+        if state.process != ForkMark.current { state = State() }
         return try body(&state)
       }
     } catch let error as KMSError {

@@ -1,3 +1,4 @@
+import Glibc
 import KMSCore
 import Testing
 
@@ -20,6 +21,28 @@ import Testing
     let (length, same) = (secret.count, secret.withBytes { constantTimeEqual($0, bytes.span) })
     #expect(length == count)
     #expect(same)
+  }
+
+  /// There the bytes are zeros: by them nothing must be encrypted.
+  @Test func aForkedChildThatUsesOneEnds() async throws {
+    let secret = SecretBytes.random(count: 32)
+    // Swift hides fork(); the child only looks, and is gone.
+    typealias Fork = @convention(c) () -> pid_t
+    let fork = unsafe unsafeBitCast(dlsym(nil, "fork"), to: Fork.self)
+    let child = fork()
+    if child == 0 {
+      for number in [SIGILL, SIGTRAP] { signal(number) { _ in _exit(17) } }
+      let first = secret.withBytes { $0[0] }
+      _exit(first == 0 ? 1 : 2)
+    }
+    var status: CInt = 0
+    for _ in 0..<1000 {
+      if unsafe waitpid(child, &status, WNOHANG) != 0 { break }  // `status` outlives the call
+      usleep(10_000)
+    }
+    #expect(status == 17 << 8)
+    let own = secret.withBytes { $0.count }
+    #expect(own == 32)
   }
 
   @Test func randomBytesDiffer() {

@@ -1,6 +1,7 @@
 import Foundation
 import KMSCore
 import OpenSSLProvider
+import Synchronization
 import TestSupport
 import Testing
 
@@ -65,6 +66,38 @@ struct KeyStoreTests {
       _ = try await other.createKeyVersion(NewKeyVersion(key: KeyName("k")))
     }
     #expect(try Data(contentsOf: URL(fileURLWithPath: path)) == before)
+  }
+
+  /// What a person types, or a file says by now, may be another: the store stays under what opened it.
+  @Test func aStoreStaysUnderThePassphraseThatOpenedIt() async throws {
+    _ = try await provider().createKeyVersion(NewKeyVersion(key: KeyName("k")))
+    let answers = Mutex(["a long passphrase", "a long passphrsae", "something else"])
+    let source = SecretSource(description: "prompt:", asksAPerson: true) {
+      SecretBytes(copying: Array(answers.withLock { $0.removeFirst() }.utf8).span)
+    }
+    let typed = OpenSSLProvider(OpenSSLConfiguration(name: "local", keystore: path, passphrase: source))
+    let version = try await typed.createKeyVersion(NewKeyVersion(key: KeyName("k")))
+    _ = try await typed.setState(.deactivated, of: version.id)
+    #expect(answers.withLock { $0.count } == 2, "asked once")
+    #expect(try await provider().keyVersions(of: nil).count == 2)
+  }
+
+  @Test func aNewStoresPassphraseIsAskedForTwice() async throws {
+    for (second, isMade) in [("one, mistyped", false), ("one", true)] {
+      let answers = Mutex(["one", second])
+      let source = SecretSource(description: "prompt:", asksAPerson: true) {
+        SecretBytes(copying: Array(answers.withLock { $0.removeFirst() }.utf8).span)
+      }
+      let typed = OpenSSLProvider(OpenSSLConfiguration(name: "local", keystore: path, passphrase: source))
+      if isMade {
+        _ = try await typed.createKeyVersion(NewKeyVersion(key: KeyName("k")))
+      } else {
+        await #expect(throws: KMSError(.secretUnavailable, "")) {
+          _ = try await typed.createKeyVersion(NewKeyVersion(key: KeyName("k")))
+        }
+      }
+      #expect(FileManager.default.fileExists(atPath: path) == isMade)
+    }
   }
 
   @Test func aDamagedStoreIsRefusedAndKept() async throws {

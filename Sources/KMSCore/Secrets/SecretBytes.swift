@@ -8,6 +8,7 @@ import Glibc
 @safe
 public struct SecretBytes: ~Copyable, @unchecked Sendable {  // nothing can write it once it is made
   private let slot: SecretMemory.Slot
+  private let process = ForkMark.current
 
   /// Number of bytes.
   public let count: Int
@@ -47,10 +48,15 @@ public struct SecretBytes: ~Copyable, @unchecked Sendable {  // nothing can writ
   }
 
   /// Reads the bytes for the length of the call. The span must not leave it.
+  ///
+  /// In a forked child they are zeros, by which nothing must be encrypted: there it stops the process.
   public borrowing func withBytes<Result: ~Copyable, E: Error>(
     _ body: (Span<UInt8>) throws(E) -> Result
   ) throws(E) -> Result {
-    try body(unsafe Span(_unsafeElements: UnsafeBufferPointer(slot.buffer(count))))  // slot lives as long as self
+    precondition(
+      process == ForkMark.current, "a secret of the process that this one was forked from: make what holds it anew here"
+    )
+    return try body(unsafe Span(_unsafeElements: UnsafeBufferPointer(slot.buffer(count))))  // slot lives as long as self
   }
 
   /// The bytes in an ordinary array: not locked, and not wiped. For a caller who asked for the plaintext.

@@ -24,7 +24,7 @@ extension SecretSource {
           "Allowed are file:PATH, env:VARIABLE, credential:NAME, command:PROGRAM and prompt:; never the secret itself.")
     }
     let rest = parts[1]
-    self.init(description: text) {
+    self.init(description: text, asksAPerson: parts[0] == "prompt") {
       switch parts[0] {
       case "file":
         return try fileSecret(folder.pushing(FilePath(Self.path(inFileSource: rest))), what, isWhole: isWhole)
