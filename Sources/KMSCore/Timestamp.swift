@@ -7,10 +7,10 @@ public struct Timestamp: Sendable, Hashable, Comparable, CustomStringConvertible
 
   /// Since 1970, in UTC.
   public init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
-  /// Since 1970, in UTC.
-  public init(milliseconds: Int64) { nanoseconds = milliseconds * 1_000_000 }
-  /// Since 1970, in UTC.
-  public init(seconds: Int64) { nanoseconds = seconds * 1_000_000_000 }
+  /// Since 1970, in UTC. What is beyond the years 1677 to 2262 is the nearest moment in them.
+  public init(milliseconds: Int64) { nanoseconds = Int64(clamping: Int128(milliseconds) * 1_000_000) }
+  /// Since 1970, in UTC. What is beyond the years 1677 to 2262 is the nearest moment in them.
+  public init(seconds: Int64) { nanoseconds = Int64(clamping: Int128(seconds) * 1_000_000_000) }
 
   /// The system clock, now.
   public static func now() -> Timestamp {
@@ -26,14 +26,15 @@ public struct Timestamp: Sendable, Hashable, Comparable, CustomStringConvertible
 
   public static func < (a: Timestamp, b: Timestamp) -> Bool { a.nanoseconds < b.nanoseconds }
 
-  /// Later by `duration`; earlier if that is negative.
+  /// Later by `duration`; earlier if that is negative. Never beyond the years 1677 to 2262: "for ever" is a duration, too.
   public func advanced(by duration: Duration) -> Timestamp {
-    let (seconds, attoseconds) = duration.components
-    return Timestamp(nanoseconds: nanoseconds + seconds * 1_000_000_000 + attoseconds / 1_000_000_000)
+    Timestamp(nanoseconds: Int64(clamping: Int128(nanoseconds) + duration.attoseconds / 1_000_000_000))
   }
 
   /// Time from `earlier` to this moment.
-  public func since(_ earlier: Timestamp) -> Duration { .nanoseconds(nanoseconds - earlier.nanoseconds) }
+  public func since(_ earlier: Timestamp) -> Duration {
+    Duration.nanoseconds(nanoseconds) - Duration.nanoseconds(earlier.nanoseconds)
+  }
 
   /// RFC 3339 in UTC with nine decimals: `2026-11-24T08:36:00.000000000Z`.
   public var description: String { String(decoding: rfc3339, as: UTF8.self) }

@@ -37,6 +37,19 @@ import Testing
     #expect(Timestamp(rfc3339: "24.11.2026") == nil)
   }
 
+  @Test func timesEndWithTheirRangeAndNotTheProcess() throws {
+    let (now, last) = (Timestamp.now(), Timestamp(nanoseconds: .max))
+    #expect(now.advanced(by: .seconds(99_999 * 86_400)) == last && last.advanced(by: .nanoseconds(1)) == last)
+    #expect(now.advanced(by: .seconds(-99_999 * 86_400)) < now.advanced(by: .seconds(-86_400)))
+    #expect(Timestamp(nanoseconds: .min).advanced(by: .seconds(-1)) == Timestamp(nanoseconds: .min))
+    #expect(Timestamp(milliseconds: .max) == last && Timestamp(seconds: .max) == last)
+    #expect(last.since(Timestamp(nanoseconds: .min)) > .seconds(500 * 365 * 86_400))
+    #expect(last.description == "2262-04-11T23:47:16.854775807Z")
+    let foreign = try KeyVersionID(parsing: "ffffffff-ffff-7fff-bfff-ffffffffffff")
+    #expect(foreign.created == last)
+    #expect(KeyVersionID.make(after: foreign).isUUIDv7)
+  }
+
   @Test func theTransitionTableHasNoWayBackFromCompromisedOrDestroyed() {
     #expect(KeyState.compromised.successors == [.destroyed])
     #expect(KeyState.destroyed.successors.isEmpty)

@@ -113,8 +113,9 @@ extension Duration {
 
 /// Durations and sizes as people write them.
 enum Units {
+  /// Up to some 30,000 years: what is longer overflows somewhere.
   static func duration(_ text: String) -> Duration? {
-    scaled(text, ["s": 1, "m": 60, "h": 3600, "d": 86_400], plain: 1).map { .seconds($0) }
+    scaled(text, ["s": 1, "m": 60, "h": 3600, "d": 86_400], plain: 1).flatMap { $0 <= 1 << 40 ? .seconds($0) : nil }
   }
 
   static func bytes(_ text: String) -> Int? {
