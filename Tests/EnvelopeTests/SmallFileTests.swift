@@ -45,6 +45,33 @@ import Testing
     return nil
   }
 
+  @Test("whatever recipients a new file has, its header holds them")
+  func recipientsOfAllSizes() throws {
+    let key = ContentKey.random(for: .fileBody)
+    let cek = SecretBytes.random(count: 32)
+    for size in 2048...8192 where size % 1024 == 0 {
+      for (wraps, keys) in [(1, 0), (1, 1), (1, 2), (2, 1), (3, 1), (1, 3)] {
+        var recipients: [Recipient] = []
+        for _ in 0..<wraps { recipients.append(try recipient(cek)) }
+        for _ in 0..<keys {
+          let wrapped = WrappedKey(algorithm: .rsaOAEP256, bytes: Randomness.bytes(size / 8))
+          recipients.append(Recipient(kid: .make(), wrapped: wrapped))
+        }
+        let blob = try key.encoded().withBytes {
+          try EncryptMessage.seal($0, as: .keyBlob, context: .empty, cek: cek, recipients: recipients)
+        }
+        let header = try FileHeader(forNewFile: blob)
+        #expect(try FileHeader(parsing: header.encoded()) == header && header.encoded().count == header.size)
+      }
+    }
+  }
+
+  @Test("what is no content key has the name of none, however long it is")
+  func thumbprints() {
+    let names = [0, 31, 32, 33, 255, 256, 288, 1000].map { KeyThumbprint.of(SecretBytes.random(count: $0)) }
+    #expect(Set(names).count == names.count && names.allSatisfy { $0.count == 32 })
+  }
+
   /// Found by Scripts/fuzz.sh: what stands behind a header with little room left was read as part of it.
   @Test func aHeaderOfAnySizeIsReadAndNotAByteMore() throws {
     let key = ContentKey.random(for: .fileBody)

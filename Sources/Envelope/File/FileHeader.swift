@@ -23,8 +23,8 @@ public struct FileHeader: Sendable, Hashable {
     let blob = 3 + keyBlob.encoded().count
     guard Self.padding(of: size - blob) != nil else {
       throw KMSError(
-        .limitExceeded, "the recipients need \(blob) bytes, the file's header has \(size)",
-        advice: "Use fewer recipients, or decrypt the file and encrypt it anew.")
+        .limitExceeded, "the recipients need \(blob) bytes, and do not fit the file's header of \(size)",
+        advice: "Use other recipients, or 'strongroom reencrypt': what is encrypted anew has a header that they fit.")
     }
     self.keyBlob = keyBlob
     self.size = size
@@ -32,9 +32,11 @@ public struct FileHeader: Sendable, Hashable {
 
   /// A header for a new file, of `least` bytes, or of a multiple of ``defaultSize`` where recipients by RSA need more.
   public init(forNewFile keyBlob: EncryptMessage, least: Int = defaultSize) throws {
-    let needed = 3 + keyBlob.encoded().count + Self.spareSize
-    let rounded = (needed + Self.defaultSize - 1) / Self.defaultSize * Self.defaultSize
-    try self.init(keyBlob: keyBlob, size: needed <= least ? least : rounded)
+    let blob = 3 + keyBlob.encoded().count
+    let needed = blob + Self.spareSize
+    var size = needed <= least ? least : (needed + Self.defaultSize - 1) / Self.defaultSize * Self.defaultSize
+    if Self.padding(of: size - blob) == nil { size += Self.defaultSize }  // the next room can be filled
+    try self.init(keyBlob: keyBlob, size: size)
   }
 
   /// Reads a header of exactly these bytes.
@@ -88,7 +90,8 @@ public struct FileHeader: Sendable, Hashable {
     return writer.bytes
   }
 
-  /// How many zeros fill `room` together with their own CBOR head; nil when none do.
+  /// How many zeros fill `room` together with their own CBOR head; nil when none do: none fill 25 or 258 bytes, as the
+  /// head of one more is longer.
   private static func padding(of room: Int) -> Int? {
     for head in [1, 2, 3] where room >= head {
       let zeros = room - head
