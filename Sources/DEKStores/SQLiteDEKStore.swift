@@ -33,7 +33,8 @@
       }
       var configuration = Configuration()
       configuration.busyMode = .timeout(Double(busyTimeout.components.seconds))
-      configuration.prepareDatabase { db in try db.execute(sql: "PRAGMA synchronous = FULL") }
+      // EXTRA syncs the folder, too: the end of a transaction is that its journal has no name there any more.
+      configuration.prepareDatabase { db in try db.execute(sql: "PRAGMA synchronous = EXTRA") }
       database = try Self.mapping(path) {
         let database = try DatabaseQueue(path: path.string, configuration: configuration)
         try database.write { db in

@@ -161,6 +161,8 @@
       var configuration = Configuration()
       configuration.readonly = isReadOnly
       configuration.busyMode = .timeout(busyTimeout)
+      // What was told to be rewrapped is on the disk, with its folder: a key version may be destroyed by that.
+      configuration.prepareDatabase { db in try db.execute(sql: "PRAGMA synchronous = EXTRA") }
       let (path, table, columns) = (path, table, columns)
       let (opened, name, largest) = try await mapping {
         let opened = try DatabaseQueue(path: path.string, configuration: configuration)

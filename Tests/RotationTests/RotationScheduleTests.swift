@@ -41,6 +41,15 @@ struct RotationScheduleTests {
     #expect(try plan([adopted]).next == now)
   }
 
+  @Test("a failure that a wrong clock dated to the future holds nothing up")
+  func failedInTheFuture() throws {
+    let old = try version(age: 900_000)
+    for (seconds, standing) in [(-1, RotationStanding.waiting), (1, .due), (100_000_000, .due)] {
+      let failures = RotationFailures(count: 1, last: now.advanced(by: .seconds(seconds)))
+      #expect(try plan([old], failures: failures).standing == standing)
+    }
+  }
+
   @Test("a key that was retired is left alone")
   func retired() throws {
     let plan = try plan([try version(age: 900_000, .deactivated), try version(age: 600_000, .suspended)])

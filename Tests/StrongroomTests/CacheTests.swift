@@ -282,6 +282,35 @@ struct CacheTests {
     #expect(wasAtHand > 0 && cache.count == 32)
   }
 
+  @Test(
+    "a list that was asked for before a version was compromised does not keep it usable", .timeLimit(.minutes(1)),
+    arguments: [false, true])
+  func staleList(isShared: Bool) async throws {
+    let store = InMemoryDEKStore()
+    func node() throws -> DataAtRestManager {
+      try DataAtRestManager(
+        providers: [provider], configuration: DataAtRestConfig(cache: CacheLimits()), reporter: recorder,
+        dekStore: store)
+    }
+    let writer = try node()
+    try await writer.createKey(try key)
+    let message = try await writer.encrypt("1", partition: isShared ? "p" : nil)
+    let reader = try node()
+    let id = try #require(try await reader.keyVersions().first?.id)
+    let change = provider.hold(.setState)
+    let compromising = Task { try await reader.setState(.compromised, of: id, reason: "test") }
+    await change.reached()
+    try await Task.sleep(for: .seconds(5.5))  // until lists are asked for again
+    let list = provider.hold(.listVersions)
+    let late = Task { try? await reader.decrypt(message) }
+    await list.reached()
+    change.open()
+    _ = try await compromising.value
+    list.open()
+    _ = await late.value
+    #expect(try await failure { _ = try await reader.decrypt(message) }.code == .keyStateForbids)
+  }
+
   @Test("a forked child has none of its parent's keys")
   func forked() async throws {
     let cache = KeyCache<Int, Probe>(now: { [clock] in clock.now })

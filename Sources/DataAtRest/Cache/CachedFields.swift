@@ -89,8 +89,9 @@ extension DataAtRestManager {
       let aad = EncryptMessage.recipientAAD(context)
       let found = try await dataKeys.opening.key(for: DataKeys.Wrapped(recipient, context), limits: limits) {
         let cek = try await provider.unwrap(recipient.wrapped, under: version.id, aad: aad)
-        return OpeningKey(opener: try FieldOpener(cek: cek), version: version)
+        return OpeningKey(opener: try FieldOpener(cek: cek), version: try await self.known(version, access: access))
       }
+      try Self.checkCompromised(found.key.version, allowed: allowCompromised)
       guard found.key.opener.isKey(of: parts, in: message.span) else { throw Self.anotherKey(version) }
       isCached = found.isCached
       return found.key
@@ -111,6 +112,11 @@ extension DataAtRestManager {
     event.note(kept.version)
     event.cached = true
     return kept
+  }
+
+  /// The version as it is known now: what is kept is asked for its state, which may have changed since it was looked up.
+  func known(_ version: KeyVersion, access: Access) async throws -> KeyVersion {
+    try await directory.version(version.id, access: access) ?? version
   }
 
   /// Whether the version that unwrapped it may be used, now as then.

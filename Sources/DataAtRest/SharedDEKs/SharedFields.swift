@@ -70,8 +70,9 @@ extension DataAtRestManager {
     guard let stored = try await dekStore.find(id) else { return nil }
     let blob = try EncryptMessage(parsing: stored.blob, as: .keyBlob)
     let context = try StoredDEK.context(partition: stored.partition)
-    var access = access
-    access.take(context)
+    var taken = access
+    taken.take(context)
+    let access = taken
     var isCached = false
     let opening = try await firstThatOpens(
       blob, allowCompromised: allowCompromised, access: access, event: &event
@@ -90,8 +91,9 @@ extension DataAtRestManager {
             advice: "The store was changed; take a good copy.", provider: version.provider,
             key: version.key.description)
         }
-        return OpeningKey(opener: try FieldOpener(dek: dek), version: version)
+        return OpeningKey(opener: try FieldOpener(dek: dek), version: try await self.known(version, access: access))
       }
+      try Self.checkCompromised(found.key.version, allowed: allowCompromised)
       isCached = found.isCached
       return found.key
     }
