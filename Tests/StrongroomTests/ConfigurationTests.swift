@@ -24,6 +24,35 @@ struct ConfigurationTests {
   }
 
   @Test(
+    "an item of a list that is no text is an error, and not left out",
+    arguments: ["[{ name: offline }]", "[[offline]]", "\n    - name: offline", "[a, [b]]"])
+  func listOfOthers(list: String) async throws {
+    try await withFolder { folder in
+      let error = try await failure {
+        _ = try configuration(Self.memory + "data-at-rest:\n  recovery-recipients: \(list)\n", in: folder)
+      }
+      #expect(error.code == .configurationInvalid)
+      #expect(error.message.contains("data-at-rest.recovery-recipients: an item of the list is not plain text"))
+    }
+  }
+
+  @Test("for ever is a time, and absurd ones are none")
+  func longTimes() async throws {
+    try await withFolder { folder in
+      let yaml =
+        Self.memory + "data-at-rest: { key-rotation-interval: 99999d }\naccess-log: { path: log, keep: 99999d }\n"
+      let manager = try DataAtRestManager.open(configuration(yaml, in: folder))
+      try await manager.createKey(try key)
+      #expect(try await manager.rotateDue(dryRun: true).isEmpty == false)
+      await manager.close()
+      let error = try await failure {
+        _ = try configuration(Self.memory + "access-log: { path: log, keep: 99999999999999d }\n", in: folder)
+      }
+      #expect(error.code == .configurationInvalid)
+    }
+  }
+
+  @Test(
     "unknown at every level",
     arguments: [
       ("provder: memory", "'provider'"), ("access-log: { pth: log }", "'access-log.path'"),

@@ -85,8 +85,16 @@ struct Settings {
       // `test: {}` is a provider whose every setting has its default
       if mapping.isEmpty, path.count == 2 { entries[path.joined(separator: ".") + ".type"] = nil }
     case .sequence(let sequence):
-      entries[path.joined(separator: ".")] = Entry(
-        values: sequence.compactMap(\.string), isList: true, origin: place)
+      let values = try sequence.map { item in
+        guard case .scalar(let scalar) = item else {
+          throw KMSError(
+            .configurationInvalid,
+            "\(file):\(item.mark?.line ?? 1): \(path.joined(separator: ".")): an item of the list is not plain text",
+            advice: "Write each item as one text, such as '- name'.")
+        }
+        return scalar.string
+      }
+      entries[path.joined(separator: ".")] = Entry(values: values, isList: true, origin: place)
     case .scalar(let scalar):
       guard !path.isEmpty else {
         throw KMSError(
