@@ -41,6 +41,7 @@ struct StrongroomCommand: AsyncParsableCommand {
       } else {
         try command.run()
       }
+      Terminal.finish()
     } catch let error as KMSError {
       Terminal.fail(error.description, status: ExitStatus(error.code))
     } catch is CancellationError {

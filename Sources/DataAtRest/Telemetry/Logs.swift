@@ -76,25 +76,32 @@ extension DataAtRestManager {
         errorCode: entry.success ? nil : .providerFailed, errorMessage: entry.errorMessage))
   }
 
-  /// What happened since `since` (the last seven days when nil), from the access log, and the state of all keys.
+  /// What happened in a period, from the access log, and the keys that there were at its end, in their states of now.
   ///
-  /// - Parameter alerts: rules that find incidents.
-  /// - Throws: ``KMSError/Code/notSupported`` when the manager was given no log folder.
+  /// - Parameters:
+  ///   - since: begin of the period; seven days before its end when nil.
+  ///   - until: end of the period; now when nil.
+  ///   - alerts: rules that find incidents.
+  /// - Throws: ``KMSError/Code/notSupported`` when the manager was given no log folder, ``KMSError/Code/invalidInput``
+  ///   for a period that ends before it begins.
   public func generateTelemetryReport(
-    since: Timestamp? = nil, alerts: AlertSettings = AlertSettings()
+    since: Timestamp? = nil, until: Timestamp? = nil, alerts: AlertSettings = AlertSettings()
   ) async throws -> TelemetryReport {
     guard let logFolder else {
       throw KMSError(
         .notSupported, "the access log is not a folder that can be read back",
         advice: "Make the manager with 'logFolder', or read the log where it goes.")
     }
-    let now = Timestamp.now()
-    let since = since ?? now.advanced(by: .seconds(-7 * 86_400))
-    let versions = try await keyVersions()
+    let end = until ?? .now()
+    let since = since ?? end.advanced(by: .seconds(-7 * 86_400))
+    guard since < end else {
+      throw KMSError(.invalidInput, "the period ends at \(end), before it begins", advice: "Give an earlier begin.")
+    }
+    let versions = try await keyVersions().filter { version in version.id.created.map { $0 <= end } ?? true }
     let interval = configuration.keyRotationInterval
     return try await fileJob { _ in
       var report = TelemetryReport(
-        versions: versions, rotationInterval: interval, since: since, now: now, alerts: alerts)
+        versions: versions, rotationInterval: interval, since: since, now: end, alerts: alerts)
       report.damaged = try AccessLogReader(directory: logFolder).forEach(matching: report.filter) {
         record, _ in report.add(record)
       }.damaged

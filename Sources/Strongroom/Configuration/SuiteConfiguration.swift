@@ -45,10 +45,18 @@ public struct SuiteConfiguration: Sendable {
   ) throws -> AccessLogSettings {
     let found = try find(file, Places(environment: environment))
     let settings = try Settings(yaml: found.yaml, file: found.origin, environment: environment)
-    do { return try accessLog(settings, folder: found.folder) } catch let error as KMSError {
+    do {
+      var log = try accessLog(settings, folder: found.folder)
+      if try settings.text("access-log.signing-key") != nil { log.directory.append(unsignedLogFolder) }
+      return log
+    } catch let error as KMSError {
       throw settings.placed(error)
     }
   }
+
+  /// Below the folder of a log that a key signs: what is logged while no provider is open. Among signed files it would look
+  /// as if somebody had put it there.
+  public static let unsignedLogFolder = "unsigned"
 
   private static func find(
     _ file: FilePath?, _ places: Places

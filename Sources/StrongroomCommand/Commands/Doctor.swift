@@ -97,7 +97,7 @@ struct Doctor: AsyncParsableCommand {
           return configuration.providers.map(\.name).joined(separator: ", ")
         }), let manager
     else { return }
-    let principal = suite.principal ?? "strongroom doctor"
+    let principal = suite.principal ?? SuiteOptions.unixUser
     await withPrincipal(principal) {
       var allServe = true
       for report in (try? await manager.health()) ?? [] {

@@ -115,7 +115,7 @@ struct Init: AsyncParsableCommand {
   private func percentEncoded(_ text: String) -> String {
     text.utf8.map { byte in
       let character = Character(Unicode.Scalar(byte))
-      return character.isLetter && byte < 0x80 || character.isNumber || "-._".contains(character)
+      return character.isASCII && (character.isLetter || character.isNumber || "-._".contains(character))
         ? String(character) : "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16, uppercase: true)
     }.joined()
   }

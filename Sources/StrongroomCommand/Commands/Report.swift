@@ -11,6 +11,7 @@ struct Report: AsyncParsableCommand {
         strongroom report --since 24h
         strongroom report --json
         strongroom report --since 30d --html report.html
+        strongroom report --since 2026-11-01 --until 2026-12-01
       """)
   @OptionGroup var suite: SuiteOptions
   @OptionGroup var period: PeriodOptions
@@ -25,7 +26,7 @@ struct Report: AsyncParsableCommand {
   func run() async throws {
     let alerts = try suite.load().telemetry.alerts
     let report = try await suite.withManager {
-      try await $0.generateTelemetryReport(since: period.start(), alerts: alerts)
+      try await $0.generateTelemetryReport(since: period.start(), until: period.end(), alerts: alerts)
     }
     if let html { try report.writeHTML(to: FilePath(html), replacing: force) }
     if html == nil || format.json { Terminal.print(format.json ? report.json() : report.text) }

@@ -47,7 +47,7 @@ extension Recovery {
     }
 
     func run() async throws {
-      let settings = try SuiteConfiguration.loadAccessLog(file: config.map { FilePath($0) })
+      let settings = try logSettings()
       let destination = try output.map { try FileEndpoint.output($0, force: force) }
       let key = try offlineKey()
       let bar = ProgressBar("opening", total: nil)
@@ -56,6 +56,14 @@ extension Recovery {
         .input(envelope), with: key, to: destination, context: context.value(),
         principal: principal ?? SuiteOptions.unixUser, progress: bar.add)
       show(result)
+    }
+
+    private func logSettings() throws -> AccessLogSettings {
+      let settings = try SuiteConfiguration.loadAccessLog(file: config.map { FilePath($0) })
+      if settings.directory.lastComponent?.string == SuiteConfiguration.unsignedLogFolder {
+        Terminal.note("strongroom: the log's key is not asked, so this is logged unsigned, in \(settings.directory)")
+      }
+      return settings
     }
 
     private func offlineKey() throws -> OfflineKey {

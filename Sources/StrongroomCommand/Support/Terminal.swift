@@ -1,5 +1,6 @@
 import Glibc
 import KMSCore
+import Synchronization
 import SystemPackage
 
 /// What a person sees: colours and progress on a terminal only.
@@ -30,21 +31,54 @@ enum Terminal {
     mayColour(outputIsTerminal) ? "\u{1B}[\(style.rawValue)m\(text)\u{1B}[0m" : text
   }
 
-  static func print(_ text: String) { write(text + "\n", to: .standardOutput) }
+  // What standard output failed with. Nothing is printed after a gap.
+  private static let failure = Mutex<Errno?>(nil)
 
-  static func note(_ text: String) { write(text + "\n", to: .standardError) }
+  /// Whether it can be printed or not: the command's work goes on, and its exit code stays its own.
+  static func print(_ text: String) {
+    failure.withLock { failure in
+      guard failure == nil else { return }
+      do { try FileDescriptor.standardOutput.writeAll((text + "\n").utf8) } catch {
+        failure = (error as? Errno) ?? .ioError
+      }
+    }
+  }
+
+  /// For a command that does nothing but print: it ends where that has no use any more.
+  static func printOrEnd(_ text: String) {
+    print(text)
+    if failure.withLock({ $0 != nil }) {
+      finish()
+      exit(ExitStatus.done.rawValue)
+    }
+  }
+
+  /// After the command's work. `strongroom … | head` closes the pipe, and is quiet; a disk that is full is told.
+  static func finish() {
+    guard let error = failure.withLock({ $0 }), error != .brokenPipe else { return }
+    fail("Standard output took not all that was printed (\(error)). Look whether its disk is full.", status: .failed)
+  }
+
+  static func note(_ text: String) {
+    _ = try? FileDescriptor.standardError.writeAll((text + "\n").utf8)  // nobody else could be told
+  }
 
   static func fail(_ text: String, status: ExitStatus) -> Never {
     let prefix = mayColour(errorsAreTerminal) ? "\u{1B}[31mstrongroom:\u{1B}[0m " : "strongroom: "
-    note(prefix + text)
+    note(prefix + visible(text, besides: "\n"))
     exit(status.rawValue)
   }
 
-  private static func write(_ text: String, to descriptor: FileDescriptor) {
-    do { try descriptor.writeAll(text.utf8) } catch let error {
-      // `strongroom … | head` closes the pipe: end quietly, like any filter.
-      exit((error as? Errno) == .brokenPipe ? 0 : ExitStatus.failed.rawValue)
+  /// A text of somebody else's, without what would move the cursor, begin a line or turn the writing's direction.
+  static func visible(_ text: String, besides allowed: Unicode.Scalar? = nil) -> String {
+    func isHarmless(_ scalar: Unicode.Scalar) -> Bool {
+      switch scalar.properties.generalCategory {
+      case .control, .format, .lineSeparator, .paragraphSeparator: scalar == allowed
+      default: true
+      }
     }
+    guard !text.unicodeScalars.allSatisfy(isHarmless) else { return text }
+    return text.unicodeScalars.map { isHarmless($0) ? String($0) : $0.escaped(asASCII: true) }.joined()
   }
 
   /// A table with columns as wide as they must be.

@@ -19,9 +19,9 @@ struct LogExport: AsyncParsableCommand {
 
   func run() async throws {
     let directory = try suite.load().accessLog.directory
-    if let header = format.header { Terminal.print(String(decoding: header, as: UTF8.self)) }
+    if let header = format.header { Terminal.printOrEnd(String(decoding: header, as: UTF8.self)) }
     let summary = try AccessLogReader(directory: directory).forEach(matching: filter.filter(period)) { record, _ in
-      Terminal.print(String(decoding: format.line(record), as: UTF8.self))
+      Terminal.printOrEnd(String(decoding: format.line(record), as: UTF8.self))
     }
     for line in summary.damaged.lines { Terminal.note("strongroom: \(line)") }
   }

@@ -49,7 +49,7 @@ struct LogFollow: AsyncParsableCommand {
 /// An event for a person, or as it stands in the log.
 enum LogLine {
   static func print(_ record: AccessRecord, _ line: ArraySlice<UInt8>, json: Bool) {
-    Terminal.print(json ? String(decoding: line, as: UTF8.self) : text(record))
+    Terminal.printOrEnd(json ? String(decoding: line, as: UTF8.self) : text(record))
   }
 
   private static func text(_ record: AccessRecord) -> String {
@@ -62,16 +62,17 @@ enum LogLine {
     var text = "\(record.timestamp.description.prefix(23))Z  \(outcome)  "
     text += pad(record.operation.rawValue, 14) + "  " + pad(record.keyID ?? "-", 16) + "  "
     text += pad(record.accessedBy, 12)
-    if let provider = record.provider { text += "  " + provider }
-    if !record.operation.isDailyUse, let version = record.keyVersion { text += "  " + version }
+    if let provider = record.provider { text += "  " + Terminal.visible(provider) }
+    if !record.operation.isDailyUse, let version = record.keyVersion { text += "  " + Terminal.visible(version) }
     if record.type == .summary { text += "  \(record.count) times" }
     if let duration = record.durationMicroseconds, record.phase == .outcome { text += "  \(Int(duration)) µs" }
-    if let reason = record.reason { text += "  [\(reason)]" }
-    if let error = record.errorMessage { text += "  \(error)" }
+    if let reason = record.reason { text += "  [\(Terminal.visible(reason))]" }
+    if let error = record.errorMessage { text += "  \(Terminal.visible(error))" }
     return text
   }
 
   private static func pad(_ text: String, _ width: Int) -> String {
-    text + String(repeating: " ", count: max(0, width - text.count))
+    let text = Terminal.visible(text)
+    return text + String(repeating: " ", count: max(0, width - text.count))
   }
 }

@@ -64,7 +64,7 @@ struct LogVerify: AsyncParsableCommand {
   }
 
   private func printText(_ result: LogVerification) {
-    for finding in result.findings { Terminal.print(Terminal.styled("\(finding)", .bad)) }
+    for finding in result.findings { Terminal.print(Terminal.styled(Terminal.visible("\(finding)"), .bad)) }
     if result.findingCount > result.findings.count {
       Terminal.print("… and \(result.findingCount - result.findings.count) more")
     }

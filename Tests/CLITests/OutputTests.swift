@@ -1,0 +1,103 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// What comes out, and what does not: who reads it may be gone, and what is printed may be somebody else's text.
+struct OutputTests {
+  private func run(_ script: String) async throws -> Outcome {
+    let workspace = try Workspace()
+    defer { workspace.remove() }
+    return try await workspace.run("set -e; strongroom init >/dev/null; echo x >plain\n" + script)
+  }
+
+  @Test("a reader that is gone ends no work, and hides no failure")
+  func closedPipe() async throws {
+    let outcome = try await run(
+      """
+      gone() { { sleep 0.3; "$@"; echo $? >status; } 2>&1 | true; while [ ! -s status ]; do sleep 0.1; done; cat status; rm status; }
+      set +e
+      gone strongroom decrypt nosuch -o x
+      strongroom encrypt plain -o sealed
+      strongroom key rotate default --reason a
+      gone strongroom rewrap sealed
+      strongroom rewrap sealed --json | grep -c '"current_already": 1'
+      gone strongroom key list
+      gone strongroom log show
+      """)
+    #expect(outcome.output.lines.filter { $0.count < 3 } == ["6", "0", "1", "0", "0"], "\(outcome)")
+  }
+
+  @Test("a full disk under standard output is told")
+  func fullOutput() async throws {
+    let outcome = try await run(
+      "set +e; strongroom key list >/dev/full; echo $?; strongroom log show >/dev/full; echo $?")
+    #expect(outcome.output == "1\n1\n", "\(outcome)")
+    #expect(outcome.errors.components(separatedBy: "Standard output took not all").count == 3, "\(outcome)")
+  }
+
+  @Test("a text in the log begins no line and moves no cursor")
+  func forgedLine() async throws {
+    let outcome = try await run(
+      """
+      strongroom key rotate default --principal $'a\\u202eb' --reason $'x]\\n2026-12-01T15:00:00.000Z  ok  \\e[2Kdecrypt' >/dev/null
+      strongroom log show --changes
+      """)
+    #expect(!outcome.output.contains("\u{1B}") && !outcome.output.contains("\u{202E}"), "\(outcome)")
+    #expect(outcome.output.contains(#"x]\n2026-12-01T15:00:00.000Z"#), "\(outcome)")
+    #expect(!outcome.output.lines.contains { $0.hasPrefix("2026-12-01T15:00:00.000Z  ok  ") }, "\(outcome)")
+  }
+
+  @Test("a report's period has an end")
+  func reportUntil() async throws {
+    let outcome = try await run(
+      """
+      strongroom encrypt plain -o sealed
+      count() { strongroom report --json "$@" | python3 -c 'import json,sys; print(json.load(sys.stdin)["operations"])'; }
+      [ "$(count --since 1h)" -gt 0 ] && echo some
+      count --since 7d --until 1d
+      strongroom report --since 1d --until 2d || echo $?
+      """)
+    #expect(outcome.output == "some\n0\n2\n", "\(outcome)")
+  }
+
+  @Test("doctor's uses of the key are the unix user's")
+  func doctor() async throws {
+    let outcome = try await run(
+      "strongroom doctor >/dev/null; strongroom log show --json | grep -v '\"accessed_by\":\"'$(id -un)'\"' | wc -l")
+    #expect(outcome.output == "0\n", "\(outcome)")
+  }
+
+  @Test("a token's label may have any letters", .enabled(if: Workspace.module != nil, "SoftHSM is not installed"))
+  func tokenLabel() async throws {
+    let workspace = try Workspace()
+    defer { workspace.remove() }
+    let outcome = try await workspace.run(
+      """
+      label='Schlüssel ²/½'
+      softhsm2-util --init-token --free --label "$label" --so-pin 12345678 --pin "$PIN" >/dev/null
+      printf '%s\n' "$PIN" >pin; chmod 600 pin
+      strongroom init --module "$MODULE" --token "$label" --pin-source file:pin >/dev/null && strongroom key list --json | grep -c '"version"'
+      """)
+    #expect(outcome.output == "1\n", "\(outcome)")
+  }
+
+  @Test("a drill leaves a signed log sound, and is logged beside it")
+  func drillBesideASignedLog() async throws {
+    let workspace = try Workspace()
+    defer { workspace.remove() }
+    let outcome = try await workspace.run(
+      """
+      set -e
+      strongroom init >/dev/null; sed -i 's/access-log: {/access-log: { signing-key: access-log,/' strongroom.yaml
+      rm -rf log; strongroom log key --create >log.pub
+      strongroom recovery create offline --shares 2 --threshold 2 --out shares >/dev/null
+      sed -i 's/data-at-rest:/data-at-rest:\\n  recovery-recipients: [offline]/' strongroom.yaml
+      echo "$SECRET" >plain; strongroom encrypt plain -o sealed
+      strongroom recovery drill sealed --share shares/offline.001 --share shares/offline.002 >/dev/null
+      strongroom log verify log --public-key log.pub | tail -1
+      STRONGROOM_ACCESS_LOG_PATH=log/unsigned strongroom log show --json | grep -c recovery-drill
+      """)
+    #expect(outcome.output == "sound: the log is as it was written\n2\n", "\(outcome)")
+    #expect(outcome.errors.contains("logged unsigned, in "), "\(outcome)")
+  }
+}
