@@ -56,7 +56,8 @@ public struct SecretBytes: ~Copyable, @unchecked Sendable {  // nothing can writ
     precondition(
       process == ForkMark.current, "a secret of the process that this one was forked from: make what holds it anew here"
     )
-    return try body(unsafe Span(_unsafeElements: UnsafeBufferPointer(slot.buffer(count))))  // slot lives as long as self
+    // The slot lives as long as self.
+    return try body(unsafe Span(_unsafeElements: UnsafeBufferPointer(slot.buffer(count))))
   }
 
   /// The bytes in an ordinary array: not locked, and not wiped. For a caller who asked for the plaintext.

@@ -20,7 +20,8 @@ struct Rewrap: AsyncParsableCommand {
       REWRAP OR REENCRYPT
         rewrap      after a rotation, before an old version is destroyed, after
                     recovery keys have changed. It does not revoke: whoever has an
-                    old copy of the data can open it with the old key.
+                    old copy of the data can open it with the old key. Where a
+                    provider wraps by AES-GCM it needs --context, too.
         reencrypt   after a KEK or a content key may have leaked: new content
                     keys, new bodies. It needs the same --context as encrypt.
       """)
@@ -101,6 +102,9 @@ struct Migrate: AsyncParsableCommand {
       again. When nothing failed here and in any other place with data, the old
       provider can leave the configuration: 'strongroom census' shows whether
       anything still needs it. Step by step: docs/operations.md.
+
+      Where the new provider wraps by AES-GCM, --context is needed as for
+      encryption; without it nothing is changed.
       """)
 
   @OptionGroup var suite: SuiteOptions
