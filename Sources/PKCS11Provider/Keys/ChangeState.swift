@@ -4,7 +4,8 @@ internal import PKCS11
 /// How a key goes from one state to another, so that it can be cut off anywhere, and met by another process that does
 /// the same.
 extension Session {
-  /// Restricting writes the record first, relaxing removes it last: cut off in between, the stricter state holds.
+  /// Restricting writes the record first, relaxing removes it last: cut off in between, the stricter state holds. The
+  /// same state again does what was left undone.
   ///
   /// - Parameters:
   ///   - entry: the key, with copies that another change has left.

@@ -16,6 +16,9 @@ struct KeyIndex: Sendable {
     var publicKey: RSAKey?
     /// Whether this handle was found to name the key that it names.
     var isVerified = false
+
+    /// Whether nothing is left to do for the token to enforce the version's state. It cannot for RSA.
+    var showsItsState: Bool { publicKey != nil || (all.count == 1 && version.enforcement == .token) }
   }
 
   private(set) var entries: [KeyVersionID: Entry] = [:]

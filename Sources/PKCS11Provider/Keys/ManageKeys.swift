@@ -79,7 +79,6 @@ extension PKCS11Provider: KeyImporting {
       let entry = try await connection.entry(id, operation: "set-state")
       let version = entry.version
       try version.check(transitionTo: state)
-      guard state != version.state else { return version }
       defer { connection.forgetKeys() }
       guard state != .destroyed else {
         try await connection.pool.alone { session throws(CallFailure) in try session.destroy(entry) }.get()
@@ -87,10 +86,16 @@ extension PKCS11Provider: KeyImporting {
         return version.with(state: .destroyed)
       }
       let byCopy = connection.token.overwritesObjects
-      let enforcement = try await connection.pool.alone { session throws(CallFailure) in
-        try session.move(entry, to: state, byCopy: byCopy)
-      }
-      if state.strictness > version.state.strictness { await Self.copiesEnd() }
+      // A change that was cut off is seen by its record, and is not complete.
+      let isMade = state == version.state && entry.showsItsState
+      let enforcement =
+        isMade
+        ? version.enforcement
+        : try await connection.pool.alone { session throws(CallFailure) in
+          try session.move(entry, to: state, byCopy: byCopy)
+        }
+      // Also where it was made: perhaps just now, by who did not wait.
+      if state.strictness >= version.state.strictness { await Self.copiesEnd() }
       return version.with(state: state, enforcement: enforcement)
     }
   }

@@ -92,6 +92,43 @@ struct StateTests {
     await provider.close()
   }
 
+  /// The record is written before the flags. Whoever makes the change again, the call itself or another process, is not
+  /// through because the record says so.
+  @Test(
+    arguments: [
+      ("missing C_CopyObject", "on C_SetAttributeValue at 1 fail CKR_SESSION_HANDLE_INVALID"),
+      ("", "on C_CopyObject at 1 fail CKR_SESSION_CLOSED"),
+      ("", "on C_DestroyObject at 1 fail CKR_SESSION_CLOSED"),  // the copy stands beside the key
+    ], [KeyState.deactivated, .compromised])
+  func aChangeThatWasCutOffAfterItsRecordIsCompleted(fault: (token: String, cut: String), state: KeyState) async throws
+  {
+    let module = try FaultyModule(fault.token)
+    let provider = try module.impatient()
+    for isKilled in [false, true] {
+      let id = try await provider.makeKey()
+      _ = try await provider.wrapOnce(id)
+      let cut = isKilled ? fault.cut.replacing(" at 1 ", with: " ") : fault.cut
+      try module.control(fault.token, cut)
+      let error = await failure { _ = try await provider.setState(state, of: id) }
+      #expect((error != nil) == isKilled, "\(error as Any)")
+      try module.control(fault.token)
+      if isKilled {
+        let other = try module.impatient()
+        #expect(try await other.keyVersions(of: nil).first { $0.id == id }?.state == state)
+        #expect(try await other.setState(state, of: id).enforcement == .token)
+        await other.close()
+      }
+      let flags = try module.withSession { session throws(CallFailure) in
+        let keys = try session.find(Template([(.id, .bytes(id.bytes)), (.objectClass, .number(4))]))
+        var flags: [[[UInt8]?]] = []
+        for key in keys { flags.append(try session.attributes(of: key, [.wrap, .unwrap])) }
+        return flags
+      }
+      #expect(flags == [[[0], [1]]], "\(isKilled)")
+    }
+    await provider.close()
+  }
+
   @Test func aKeyThatTheTokenOnlySaysItDestroysIsNotDestroyed() async throws {
     let module = try FaultyModule()
     let provider = try module.impatient()
