@@ -70,6 +70,12 @@ package struct ReturnValue: Sendable, Hashable, CustomStringConvertible {
   /// The token has no such mechanism or function.
   package var meansCannot: Bool { rawValue == CKR_MECHANISM_INVALID || rawValue == CKR_FUNCTION_NOT_SUPPORTED }
 
+  /// There is no room just now.
+  package var lacksRoom: Bool { rawValue == CKR_DEVICE_MEMORY || rawValue == CKR_HOST_MEMORY }
+
+  /// The login is lost, or one use of a key wants one of its own.
+  package var wantsLogin: Bool { rawValue == CKR_USER_NOT_LOGGED_IN }
+
   /// The PIN was tried, and refused.
   package var refusesPIN: Bool {
     [
@@ -98,6 +104,12 @@ package struct CallFailure: Error {
 
   /// Whether the token itself may be in trouble, or the input is just bad: the canary tells.
   package var isUnclear: Bool { returned.meansAnything && opensInput }
+
+  /// Whether it says what the token cannot do. Anything else may pass, though some say that instead.
+  package var isRefusal: Bool {
+    returned.meansCannot || returned.meansBadTemplate || returned.meansForbidden
+      || [CKR_OK, CKR_MECHANISM_PARAM_INVALID, CKR_KEY_SIZE_RANGE].contains(returned.rawValue)
+  }
 
   private var opensInput: Bool { ["C_UnwrapKey", "C_Decrypt"].contains(function) }
 

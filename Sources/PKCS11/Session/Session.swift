@@ -75,7 +75,7 @@ package final class Session: @unchecked Sendable {  // handed from caller to cal
   }
 
   /// Without a login, a token finds no private objects, and calls that a success.
-  func checkLogin() throws(CallFailure) {
+  package func checkLogin() throws(CallFailure) {
     guard showsLogin, try !isLoggedIn() else { return }
     throw CallFailure(function: Self.lookingForLogin, returned: ReturnValue(CKR_USER_NOT_LOGGED_IN))
   }

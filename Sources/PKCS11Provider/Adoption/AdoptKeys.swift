@@ -113,7 +113,7 @@ extension Session {
     case .recovery: return false
     case .encrypt:
       let (plaintext, aad) = (probe.unprotectedCopy(), Array("strongroom".utf8))
-      let sealed = try encrypt(plaintext.span, under: key, aad: aad, abilities.gcmIV(on: self))
+      let sealed = try encrypt(plaintext.span, under: key, aad: aad, try abilities.gcmIV(on: self))
       let back = try decrypt(sealed.bytes, under: key, iv: sealed.iv, aad: aad)
       return back.equals(probe)
     }

@@ -38,7 +38,7 @@ package final class BareCalls: @unchecked Sendable {  // for one caller at a tim
       wrapped = WrappedKey(algorithm: algorithm, bytes: try session.wrap(secret.bytes, under: kek))
       return
     }
-    let behaviour = abilities.gcmIV(on: session)
+    let behaviour = try abilities.gcmIV(on: session)
     let sealed = try secret.bytes.withBytes { span throws(CallFailure) in
       try session.encrypt(span, under: kek, aad: Self.aad, behaviour)
     }

@@ -33,7 +33,10 @@ final class Examiner: Sendable {
 
   private func tryMechanisms() {
     let order: [WrapAlgorithm] = [.a256KW, .a256GCM, .rsaOAEP256, .rsaOAEPSHA1]
-    let abilities = WrapAbilities(of: session, order: order, isComplete: true)
+    let abilities: WrapAbilities
+    do { abilities = try WrapAbilities(of: session, order: order, isComplete: true) } catch {
+      return note("it fails while it is tried out: \(error.function): \(error.returned)")
+    }
     session.profile = abilities.sessionKeys
     let listed = try? token.mechanisms(in: module)
     if listed == nil { note("it does not list its mechanisms") }

@@ -40,6 +40,12 @@ struct TokenRecord {
     ])
   }
 
+  /// One of the session, to find out whether the token takes any.
+  static let trial = Template([
+    (.objectClass, .number(0)), (.token, .flag(false)), (.isPrivate, .flag(true)),
+    (.application, .bytes(Array("strongroom".utf8))), (.value, .bytes([0])),
+  ])
+
   /// Nil for somebody else's object.
   fileprivate init?(_ kind: String, label: [UInt8]?, value: [UInt8]?) {
     guard let id = label.flatMap({ try? KeyVersionID(parsing: String(decoding: $0, as: UTF8.self)) }) else {
@@ -107,21 +113,12 @@ extension Session {
     return try create(record.key, value: SecretBytes.random(count: 16))
   }
 
-  /// Whether the token takes data objects: tried with one of the session. Where there are records in some already, it
-  /// does, whatever it says to that: none may be overlooked.
-  func triesData() -> Bool {
-    let trial = Template([
-      (.objectClass, .number(0)), (.token, .flag(false)), (.isPrivate, .flag(true)),
-      (.application, .bytes(Array("strongroom".utf8))), (.value, .bytes([0])),
-    ])
-    do throws(CallFailure) {
-      destroyQuietly(try create(trial))
-      return true
-    } catch {
-      guard error.returned.meansBadTemplate else { return true }
-      return [StateRecord.kind, AdoptionRecord.kind].contains {
-        (try? find(TokenRecord.dataObjects($0, of: nil)))?.isEmpty == false
-      }
-    }
+  /// Whether there are any, in data objects or in labels.
+  func hasRecords(inData: Bool) throws(CallFailure) -> Bool {
+    let before = profile
+    defer { profile = before }
+    profile.keepsData = inData
+    for kind in [StateRecord.kind, AdoptionRecord.kind] where try !records(kind).isEmpty { return true }
+    return false
   }
 }

@@ -37,6 +37,12 @@ final class Connection: Sendable {
     self.provider = provider
   }
 
+  /// What new keys are made by: the token is asked again where it has not said for sure.
+  func abilities(forNewKeys order: [WrapAlgorithm]) async throws -> WrapAbilities {
+    guard !abilities.isSettled else { return abilities }
+    return try await pool.alone { session throws(CallFailure) in try WrapAbilities(of: session, order: order) }
+  }
+
   /// Whether a call has succeeded on it. One that never served is no proof that opening anew helps.
   var hasServed: Bool { served.load(ordering: .relaxed) }
   func noteServed() { if !hasServed { served.store(true, ordering: .relaxed) } }

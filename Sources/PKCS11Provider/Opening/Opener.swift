@@ -9,7 +9,7 @@ final class Opener: Sendable {
   private let hung: HungCalls
   private let refused = RefusedPINs()
   private let canaries = Canaries()
-  /// By serial number and firmware: a token's abilities are tried out once.
+  /// By serial number and firmware: a token's abilities are tried out until it has said what they are.
   private let abilities = Mutex<[String: WrapAbilities]>([:])
 
   private let lastFailures = Mutex<[(label: String, problem: String)]>([])
@@ -71,17 +71,25 @@ final class Opener: Sendable {
       }
       refused.remove(token)
       pace.settle(simplestCall: login.simplestCallNanoseconds())
-      let known = abilities.withLock { $0[token.identity] }
-      let settled = known ?? WrapAbilities(of: login, order: configuration.wrapAlgorithms)
-      abilities.withLock { $0[token.identity] = settled }
-      login.profile = settled.sessionKeys
+      let abilities = try abilities(of: token, login)
+      login.profile = abilities.sessionKeys
       let pool = try SessionPool(
         login: login, token: token, limit: configuration.maxSessions, deadline: configuration.deadline, pace: pace,
         hung: hung)
       return Connection(
-        module: module, token: token, pool: pool, pace: pace, abilities: settled, canaries: canaries,
+        module: module, token: token, pool: pool, pace: pace, abilities: abilities, canaries: canaries,
         provider: configuration.name)
     }
+  }
+
+  /// Tried out once; what may have failed by chance, at each opening.
+  private func abilities(of token: Token, _ login: Session) throws(KMSError) -> WrapAbilities {
+    if let known = abilities.withLock({ $0[token.identity] }) { return known }
+    do throws(CallFailure) {
+      let found = try WrapAbilities(of: login, order: configuration.wrapAlgorithms)
+      if found.isSettled { abilities.withLock { $0[token.identity] = found } }
+      return found
+    } catch { throw error.error }
   }
 
   private static func find(_ uri: PKCS11URI, in module: Module) throws -> Token {

@@ -16,6 +16,8 @@ package struct WrapAbilities: Sendable {
 
   /// In the configured order, as far as it was tried: the first that works ends it.
   package private(set) var attempts: [Attempt] = []
+  /// False when the token gave an answer that may be another one later: it is to be asked again.
+  package private(set) var isSettled = true
   /// How keys are put into a session and got out of it.
   package private(set) var sessionKeys = SessionKeyProfile.full
   private let gcm = GCM()
@@ -29,28 +31,60 @@ package struct WrapAbilities: Sendable {
 
   /// Tried when it is first needed, where new keys wrap by something else. A token that makes no session keys to try
   /// it with gets the caller's IV: whether that was used shows in what comes out.
-  func gcmIV(on session: Session) -> GCMIVBehaviour {
+  func gcmIV(on session: Session) throws(CallFailure) -> GCMIVBehaviour {
     if let gcmIV { return gcmIV }
-    let behaviour = (try? session.tryGCM()) ?? .given
-    gcm.iv.withLock { $0 = behaviour }
-    return behaviour
+    do throws(CallFailure) {
+      let behaviour = try session.tryGCM()
+      gcm.iv.withLock { $0 = behaviour }
+      return behaviour
+    } catch {
+      guard !error.returned.endsSession else { throw error }
+      if error.isRefusal { gcm.iv.withLock { $0 = .given } }
+      return .given
+    }
   }
 
   /// What new keys wrap by.
   package var chosen: WrapAlgorithm? { attempts.first { $0.refusal == nil }?.algorithm }
 
-  /// - Parameter isComplete: tries all of the order, not only up to the first that works.
-  package init(of session: Session, order: [WrapAlgorithm], isComplete: Bool = false) {
-    defer { sessionKeys.keepsData = session.triesData() }
+  /// - Parameter isComplete: tries all of the order, not only up to the first that works, whatever comes of it.
+  /// - Throws: what says nothing of the token's abilities: a lost session or token, no room.
+  package init(of session: Session, order: [WrapAlgorithm], isComplete: Bool = false) throws(CallFailure) {
     for algorithm in order {
-      let refusal = tryOut(algorithm, on: session)
+      let failure = failure(of: algorithm, on: session)
+      if let failure, !isComplete { try judge(failure, on: session) }
+      let refusal = failure.map { $0.problem ?? "\($0.function): \($0.returned)" }
       attempts.append(Attempt(algorithm: algorithm, refusal: refusal))
-      if refusal == nil, !isComplete { return }
+      if refusal == nil, !isComplete { break }
+    }
+    try tryData(on: session)
+  }
+
+  /// Takes a failure for an answer, unless it says nothing of what the token can.
+  private mutating func judge(_ failure: CallFailure, on session: Session) throws(CallFailure) {
+    if failure.returned.wantsLogin {
+      try session.checkLogin()
+    } else if failure.returned.endsSession || failure.returned.lacksRoom {
+      throw failure
+    }
+    if !failure.isRefusal { isSettled = false }
+  }
+
+  /// Whether the token takes data objects. Where there are records already, they are looked for where they are, whatever
+  /// it says: none may be overlooked.
+  private mutating func tryData(on session: Session) throws(CallFailure) {
+    do throws(CallFailure) { try session.tryData() } catch {
+      try judge(error, on: session)
+      let takesNone = error.returned.meansBadTemplate
+      sessionKeys.keepsData = !takesNone
+      do throws(CallFailure) {
+        if try session.hasRecords(inData: takesNone) { sessionKeys.keepsData = takesNone }
+      } catch { try judge(error, on: session) }
     }
   }
 
   /// - Returns: why it does not work; nil when it does.
-  private mutating func tryOut(_ algorithm: WrapAlgorithm, on session: Session) -> String? {
+  private mutating func failure(of algorithm: WrapAlgorithm, on session: Session) -> CallFailure? {
     do throws(CallFailure) {
       switch algorithm {
       case .a256KW: sessionKeys = try session.tryKeyWrap()
@@ -60,7 +94,7 @@ package struct WrapAbilities: Sendable {
       default: try session.tryOAEP(isSHA1: algorithm == .rsaOAEPSHA1)
       }
       return nil
-    } catch { return error.problem ?? "\(error.function): \(error.returned)" }
+    } catch { return error }
   }
 
   /// - Throws: ``KMSError/Code/notSupported``, with what the token said to each.
@@ -74,86 +108,6 @@ package struct WrapAbilities: Sendable {
         : "'strongroom doctor --module' shows what it can do; old tokens may need RSA-OAEP-SHA1 in wrap-algorithms.",
       cause: reasons)
   }
-}
-
-extension Session {
-  /// Wraps and unwraps under a session key, with each profile until one gives the key back.
-  fileprivate func tryKeyWrap() throws(CallFailure) -> SessionKeyProfile {
-    let before = profile
-    defer { profile = before }
-    let kek = try generateProbe(encrypts: false)
-    defer { destroyQuietly(kek) }
-    let probe = SecretBytes.random(count: 32)
-    var first: CallFailure?
-    for next in SessionKeyProfile.all {
-      profile = next
-      do throws(CallFailure) {
-        let wrapped = try wrap(probe, under: kek)
-        guard wrapped.count == 40 else {
-          throw CallFailure("C_WrapKey", problem: "\(wrapped.count) bytes came, not 40")
-        }
-        let back = try unwrap(wrapped, under: kek)
-        let same = back.equals(probe)
-        guard same else { throw CallFailure("C_UnwrapKey", problem: "another key came back than was wrapped") }
-        return next
-      } catch {
-        first = first ?? error
-        guard !error.returned.endsSession, !error.returned.meansCannot else { throw error }
-      }
-    }
-    throw first ?? CallFailure("C_WrapKey", problem: "no profile")
-  }
-
-  /// Finds out whose IV is used, by decrypting with each that it could be.
-  fileprivate func tryGCM() throws(CallFailure) -> GCMIVBehaviour {
-    let key = try generateProbe(encrypts: true)
-    defer { destroyQuietly(key) }
-    let probe = SecretBytes.random(count: 32)
-    let (plaintext, aad) = (probe.unprotectedCopy(), Array("strongroom".utf8))
-    // Zeros, as some tokens take no others. The key is thrown away.
-    var iv = [UInt8](repeating: 0, count: 12)
-    let output = try encrypt(plaintext.span, under: key, iv: &iv, aad: aad)
-    let candidates: [(GCMIVBehaviour, [UInt8], [UInt8])] =
-      switch output.count {
-      case 48: [(iv == [UInt8](repeating: 0, count: 12) ? .given : .overwritten, iv, output)]
-      case 60:
-        [
-          (.prepended, Array(output[..<12]), Array(output[12...])),
-          (.appended, Array(output[48...]), Array(output[..<48])),
-        ]
-      case 64: throw CallFailure("C_Encrypt", problem: "its IVs for AES-GCM have 16 bytes, and an envelope holds 12")
-      default: []
-      }
-    for (behaviour, iv, bytes) in candidates {
-      guard let back = try? decrypt(bytes, under: key, iv: iv, aad: aad) else { continue }
-      let same = back.equals(probe)
-      guard same else { continue }
-      // As it will be used.
-      let real = try encrypt(plaintext.span, under: key, aad: aad, behaviour)
-      let again = try decrypt(real.bytes, under: key, iv: real.iv, aad: aad)
-      let isRight = again.equals(probe)
-      guard isRight else { continue }
-      return behaviour
-    }
-    throw CallFailure("C_Encrypt", problem: "no IV of 12 bytes opens what AES-GCM gave (\(output.count) bytes for 32)")
-  }
-
-  fileprivate func tryOAEP(isSHA1: Bool) throws(CallFailure) {
-    let templates = KeyTemplates.probeRSA
-    let pair = try generateRSA(publicKey: templates.publicKey, privateKey: templates.privateKey)
-    defer {
-      destroyQuietly(pair.publicKey)
-      destroyQuietly(pair.privateKey)
-    }
-    let values = try attributes(of: pair.publicKey, [.modulus, .publicExponent])
-    let probe = SharedSecret(.random(count: 32))
-    let wrapped = try RSAKey(of: values).wrap(probe, isSHA1: isSHA1)
-    let back = try decryptOAEP(wrapped, under: pair.privateKey, isSHA1: isSHA1)
-    let same = back.equals(probe.bytes)
-    guard same else { throw CallFailure("C_Decrypt", problem: "another key came back than was wrapped") }
-  }
-
-  func destroyQuietly(_ object: UInt) { try? destroy(object) }
 }
 
 extension RSAKey {

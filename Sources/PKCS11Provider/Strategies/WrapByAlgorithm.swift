@@ -26,7 +26,7 @@ extension Session {
   func encrypt(
     _ plaintext: SharedSecret, under kek: UInt, aad: [UInt8], _ abilities: WrapAbilities
   ) throws(CallFailure) -> DirectCiphertext {
-    let behaviour = abilities.gcmIV(on: self)
+    let behaviour = try abilities.gcmIV(on: self)
     return try plaintext.bytes.withBytes { span throws(CallFailure) in
       let sealed = try encrypt(span, under: kek, aad: aad, behaviour)
       return DirectCiphertext(iv: sealed.iv, bytes: sealed.bytes)
