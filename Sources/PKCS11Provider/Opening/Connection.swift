@@ -100,7 +100,7 @@ final class Connection: Sendable {
   func verified(_ entry: KeyIndex.Entry) async throws -> KeyIndex.Entry {
     guard !entry.isVerified else { return entry }
     let (canaries, abilities) = (canaries, abilities)
-    try await pool.withSession { session throws(CallFailure) in try canaries.check(entry, on: session, abilities) }
+    _ = try await pool.withSession { session throws(CallFailure) in try canaries.check(entry, on: session, abilities) }
     index.withLock { $0?.noteVerified(entry) }
     return entry
   }
@@ -109,7 +109,8 @@ final class Connection: Sendable {
   func answers(_ entry: KeyIndex.Entry?) async -> Bool {
     let (canaries, abilities) = (canaries, abilities)
     let works: Void? = try? await pool.withSession { session throws(CallFailure) in
-      if let entry { try canaries.check(entry, on: session, abilities) } else { _ = try session.random(1) }
+      if let entry, try canaries.check(entry, on: session, abilities) { return }
+      _ = try session.random(1)
     }
     return works != nil
   }

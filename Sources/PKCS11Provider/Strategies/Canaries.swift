@@ -9,15 +9,20 @@ final class Canaries: Sendable {
   private let bytes = SharedSecret(SecretBytes(copying: Array("strongroom's canary, no secret..".utf8).span))
   private let aad = Array("strongroom".utf8)
 
+  /// - Returns: whether it was compared. There is nothing to compare when a key is first used, and never one that does
+  ///   not wrap any more.
   /// - Throws: with ``CallFailure/problem`` when it is another key.
   func check(
     _ entry: KeyIndex.Entry, on session: Session, _ abilities: WrapAbilities
-  ) throws(CallFailure) {
+  ) throws(CallFailure) -> Bool {
+    var entry = entry
+    // One for direct encryption does what one that wraps by AES-GCM does.
+    if entry.version.purpose == .encrypt { entry.algorithm = .a256GCM }
     let (id, state) = (entry.version.id, entry.version.state)
     let before = known.withLock { $0[id] }
     let wraps = entry.version.purpose.seals(in: state)
     if let before, entry.algorithm != .a256KW || !wraps {
-      guard entry.version.purpose.opens(in: state) else { return }
+      guard entry.version.purpose.opens(in: state) else { return false }
       let back: SecretBytes
       do throws(CallFailure) { back = try session.unwrap(before, under: entry, aad: aad) } catch {
         guard !error.returned.endsSession, !error.returned.meansStaleHandle, !error.returned.meansForbidden else {
@@ -27,13 +32,14 @@ final class Canaries: Sendable {
       }
       let same = back.equals(bytes.bytes)
       guard same else { throw Self.another(entry) }
-      return
+      return true
     }
-    guard wraps, entry.version.purpose != .encrypt else { return }
+    guard wraps else { return false }
     let now = try session.wrap(bytes, under: entry, aad: aad, abilities)
     // AES Key Wrap gives the same each time.
     if let before, before != now { throw Self.another(entry) }
     known.withLock { $0[id] = now }
+    return before != nil
   }
 
   private static func another(_ entry: KeyIndex.Entry) -> CallFailure {

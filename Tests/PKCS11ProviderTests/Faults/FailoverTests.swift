@@ -74,6 +74,27 @@ struct FailoverTests {
     await provider.close()
   }
 
+  /// Data would be encrypted that does not open when the first is back.
+  @Test func anotherKeyForDirectEncryptionIsFoundOut() async throws {
+    let pair = try Pair()
+    let (one, two, pin) = (pair.one, pair.two, pair.pin)
+    let request = NewKeyVersion(key: try KeyName("shared"), purpose: .encrypt)
+    try await put(.random(count: 32), request, into: one)
+    try await put(.random(count: 32), request, into: two)
+    let provider = try one.impatient(pin: pin, others: [two])
+    let text: [UInt8] = [1, 2, 3]
+    let sealed = try await provider.encrypt(text.span, under: request.id, aad: boundData)
+    try pair.takeOutTheFirst()
+    for _ in 0..<2 {
+      let errors = [
+        await failure { _ = try await provider.encrypt(text.span, under: request.id, aad: boundData) },
+        await failure { _ = try await provider.decrypt(sealed, under: request.id, aad: boundData) },
+      ]
+      #expect(errors.map { $0?.code } == [.tokenNotTrustworthy, .tokenNotTrustworthy], "\(errors)")
+    }
+    await provider.close()
+  }
+
   @Test func aWrongPINEndsTheSearch() async throws {
     let pair = try Pair()
     let (one, two) = (pair.one, pair.two)

@@ -162,6 +162,27 @@ struct LostTokenTests {
     await provider.close()
   }
 
+  /// Nothing can be wrapped under it to compare: any call tells.
+  @Test func badInputIsToldFromATokenThatIsDownForAKeyThatDoesNotWrap() async throws {
+    let module = try FaultyModule()
+    let maker = try module.impatient()
+    let id = try await maker.makeKey()
+    let wrapped = try await maker.wrapOnce(id)
+    _ = try await maker.setState(.deactivated, of: id)
+    await maker.close()
+    let provider = try module.impatient(reopenInterval: .seconds(1000))
+    #expect(try await provider.keyVersions(of: nil).count == 1)
+    let before = module.calls(of: "C_Initialize")
+    try module.control("on C_UnwrapKey at 1 fail CKR_GENERAL_ERROR")
+    #expect(await failure { _ = try await provider.unwrap(wrapped, under: id, aad: boundData) }?.code == .doesNotOpen)
+    #expect(module.calls(of: "C_Initialize") == before)
+    try module.control("on C_UnwrapKey fail CKR_GENERAL_ERROR", "on C_GenerateRandom fail CKR_GENERAL_ERROR")
+    let error = await failure { _ = try await provider.unwrap(wrapped, under: id, aad: boundData) }
+    #expect(error?.code == .providerUnavailable, "\(error as Any)")
+    #expect(module.calls(of: "C_Initialize") == before + 1)
+    await provider.close()
+  }
+
   /// The same fault has other codes elsewhere.
   @Test(arguments: [
     "CKR_FUNCTION_FAILED", "CKR_WRAPPED_KEY_INVALID", "CKR_WRAPPED_KEY_LEN_RANGE", "CKR_ENCRYPTED_DATA_INVALID",
