@@ -29,7 +29,7 @@ struct ExaminationTests {
     // SoftHSM lists OAEP, and knows SHA-1 only.
     #expect(found.trials.map { $0.refusal == nil } == [true, true, false, true], "\(found.trials)")
     #expect(found.quirks.count == 1 && found.quirks[0].contains("SHA-256"), "\(found.quirks)")
-    #expect(found.attributes.count == 9 && found.attributes.allSatisfy { $0.value != nil })
+    #expect(found.attributes.count == 11 && found.attributes.allSatisfy { $0.value != nil })
     #expect(found.latencies.count == 3 && found.latencies.allSatisfy { 0 < $0.median && $0.median <= $0.p99 })
     #expect(found.scaling.map(\.threads) == [1, 2, 4, 8] && found.scaling.allSatisfy { $0.perSecond > 0 })
     #expect(token.find() == before)

@@ -61,7 +61,8 @@ struct AdoptionTests {
       _ = try await provider.adoptKey(try request([0x0A, 0x0B]), restricting: false)
     }
     let adopted = try await provider.adoptKey(try request([0x0A, 0x0B]), restricting: true)
-    #expect(adopted.warnings.count == 1 && adopted.warnings[0].contains("until now"), "\(adopted.warnings)")
+    #expect(adopted.warnings.count == 2 && adopted.warnings[0].contains("until now"), "\(adopted.warnings)")
+    #expect(adopted.warnings[1].contains("without the PIN"), "\(adopted.warnings)")  // the tool's way, if not told
     #expect(adopted.version.state == .active && adopted.version.enforcement == .token)
     let objects = try await tool(["--list-objects"])
     #expect(objects.contains("Usage:      verify, wrap, unwrap\n"), "\(objects)")

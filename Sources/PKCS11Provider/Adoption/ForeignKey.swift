@@ -13,7 +13,7 @@ struct ForeignKey {
 
   private static let flagTypes: [AttributeType] = [
     .sensitive, .extractable, .wrap, .unwrap, .encrypt, .decrypt, .alwaysSensitive, .neverExtractable, .local, .sign,
-    .derive,
+    .derive, .isPrivate,
   ]
 
   init(_ handle: UInt, in session: Session) throws(CallFailure) {
@@ -89,6 +89,7 @@ struct ForeignKey {
       flags[.alwaysSensitive] == true ? nil : "it was readable once (CKA_ALWAYS_SENSITIVE is off)",
       flags[.neverExtractable] == true ? nil : "it could be taken out once (CKA_NEVER_EXTRACTABLE is off)",
       flags[.local] == true ? nil : "it was not made in this token (CKA_LOCAL is off): there may be copies",
+      flags[.isPrivate] == false ? "it can be used without the PIN (CKA_PRIVATE is off)" : nil,
       has(.sign) || has(.derive) ? "it may also sign or derive keys (CKA_SIGN, CKA_DERIVE)" : nil,
     ].compactMap { $0 }
   }

@@ -111,7 +111,8 @@ enum KeyTemplates {
   static let onToken = Template([(.token, .flag(true))])
 
   static let readBack: [AttributeType] = [
-    .sensitive, .extractable, .alwaysSensitive, .neverExtractable, .local, .wrap, .unwrap, .encrypt, .decrypt, .id,
+    .sensitive, .extractable, .isPrivate, .derive, .alwaysSensitive, .neverExtractable, .local, .wrap, .unwrap,
+    .encrypt, .decrypt, .id,
   ]
 
   /// Compares what the token says it made with what was asked for. It proves the attributes, not the token.
@@ -122,7 +123,8 @@ enum KeyTemplates {
     var flags = KeyIndex.Flags(request.purpose, .active, algorithm)
     if isPair { flags = .privateRSA }
     let expected: [(name: String, value: Bool)] = [
-      ("CKA_SENSITIVE", true), ("CKA_EXTRACTABLE", false), ("CKA_ALWAYS_SENSITIVE", !isImport),
+      ("CKA_SENSITIVE", true), ("CKA_EXTRACTABLE", false), ("CKA_PRIVATE", true), ("CKA_DERIVE", false),
+      ("CKA_ALWAYS_SENSITIVE", !isImport),
       ("CKA_NEVER_EXTRACTABLE", !isImport), ("CKA_LOCAL", !isImport), ("CKA_WRAP", flags.wrap),
       ("CKA_UNWRAP", flags.unwrap), ("CKA_ENCRYPT", flags.encrypt), ("CKA_DECRYPT", flags.decrypt),
     ]
@@ -130,6 +132,8 @@ enum KeyTemplates {
     wanted.append(("CKA_ID", request.id.bytes))
     for ((name, value), read) in zip(wanted, values) where read != value {
       if name == "CKA_LOCAL", !token.tellsLocal { continue }
+      // Where it is not known, there is no such use.
+      if read == nil, name == "CKA_DERIVE" { continue }
       // A private key has no such use at all.
       if isPair, read == nil, ["CKA_WRAP", "CKA_ENCRYPT"].contains(name) { continue }
       throw KMSError(

@@ -138,6 +138,7 @@ struct StrategyTests {
   @Test(arguments: [
     "say CKA_EXTRACTABLE=true", "say CKA_SENSITIVE=false", "say CKA_ALWAYS_SENSITIVE=false",
     "say CKA_NEVER_EXTRACTABLE=false", "say CKA_LOCAL=false", "make CKA_EXTRACTABLE=true in C_GenerateKey",
+    "say CKA_PRIVATE=false", "make CKA_PRIVATE=false in C_GenerateKey", "say CKA_DERIVE=true",
   ])
   func aKeyThatIsNotAsAskedForIsDestroyedAgain(fault: String) async throws {
     let module = try FaultyModule()
