@@ -140,7 +140,7 @@ package final class Module: @unchecked Sendable {  // the function list is const
     guard isThisProcess else {
       throw KMSError(
         .providerUnavailable, "the token was opened before this process was forked",
-        advice: "Open the manager in the child, or start the child with exec.")
+        advice: "Start the child with exec.")
     }
   }
 }
