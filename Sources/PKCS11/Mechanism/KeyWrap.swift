@@ -26,14 +26,25 @@ extension Session {
   package func rewrap(
     _ keys: [[UInt8]], from old: UInt, to new: UInt, unwraps: Bool
   ) throws(CallFailure) -> [Result<Rewrapped, CallFailure>] {
-    let copies = keys.count < Self.fewKeys ? nil : copies(of: old, new)
-    defer { for copy in [copies?.old, copies?.new] { if let copy { forget(copy) } } }
+    var copies = keys.count < Self.fewKeys ? nil : copies(of: old, new)
+    func forgetCopies() {
+      for copy in [copies?.old, copies?.new] { if let copy { forget(copy) } }
+      copies = nil
+    }
+    defer { forgetCopies() }
     var results: [Result<Rewrapped, CallFailure>] = []
     results.reserveCapacity(keys.count)
     for key in keys where isSound || results.isEmpty {
       do throws(CallFailure) {
-        let (source, target) = copies ?? (old, new)
-        results.append(.success(try rewrap(key, from: source, to: target, unwraps: unwraps)))
+        if let (source, target, since) = copies {
+          let result = try rewrap(key, from: source, to: target, unwraps: unwraps)
+          if Moment.now - since < Self.lifetime {
+            results.append(.success(result))
+            continue
+          }
+          forgetCopies()
+        }
+        results.append(.success(try rewrap(key, from: old, to: new, unwraps: unwraps)))
       } catch {
         guard !error.returned.endsSession, !error.returned.meansStaleHandle else { throw error }
         results.append(.failure(error))
@@ -44,15 +55,16 @@ extension Session {
 
   private static let fewKeys = 8
 
-  /// KEKs in session objects for the time of one call: a token that keeps its keys in files or flash looks there for
-  /// every use of one. Nil where the token copies no keys.
-  private func copies(of old: UInt, _ new: UInt) -> (old: UInt, new: UInt)? {
+  /// KEKs in session objects for the time of one call, and no longer than other copies are used (decision 33): a token
+  /// that keeps its keys in files or flash looks there for every use of one. Nil where the token copies no keys.
+  private func copies(of old: UInt, _ new: UInt) -> (old: UInt, new: UInt, since: Moment)? {
+    let since = Moment.now
     guard let first = try? copyForSession(old) else { return nil }
     guard let second = try? copyForSession(new) else {
       forget(first)
       return nil
     }
-    return (first, second)
+    return (first, second, since)
   }
 
   private func rewrap(

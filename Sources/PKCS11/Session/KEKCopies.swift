@@ -25,7 +25,7 @@ struct KEKCopies {
 extension Session {
   /// How long a copy is used. Changes of state are complete when this has passed (decision 33).
   package static let copyLifetime = Duration.milliseconds(50)
-  private static let lifetime: UInt64 = 50_000_000
+  static let lifetime: UInt64 = 50_000_000
   private static let label = Template.Value.bytes(Array("strongroom-copy".utf8))
 
   /// Finds the copies that this process has in the token.
