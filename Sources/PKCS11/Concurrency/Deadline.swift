@@ -16,7 +16,8 @@ package struct Moment: Sendable, Comparable {
   package static func < (a: Moment, b: Moment) -> Bool { a.nanoseconds < b.nanoseconds }
 
   package static func + (moment: Moment, duration: Duration) -> Moment {
-    Moment(nanoseconds: moment.nanoseconds &+ duration.wholeNanoseconds)
+    let (sum, isTooMuch) = moment.nanoseconds.addingReportingOverflow(duration.wholeNanoseconds)
+    return Moment(nanoseconds: isTooMuch ? .max : sum)  // for ever
   }
 
   /// Nanoseconds from `earlier` to here; 0 when it is later.
