@@ -161,6 +161,32 @@ import Testing
     }
   }
 
+  /// What is packed cannot be ended any more: it waits until the token is there again.
+  @Test func whatACrashLeftIsEndedBeforeItIsPacked() async throws {
+    try await withFolder { folder in
+      let test = try await TestSigner()
+      let first = folder.appending("first")
+      let log = try AccessLogFile(AccessLogSettings(directory: first), signer: test.signer)
+      for _ in 0..<10 { try await log.report((0..<50).map { _ in AccessEvent(.wrap) }) }
+      let copy = folder.appending("copy")
+      try crash(first, copy, cutting: 10)
+      await log.close()
+      let left = try #require(try logFiles(copy).first)
+      #expect(try FileStatus(copy.appending(left))?.size ?? 0 > OldFiles.worthCompressing)
+      // Another writer's file is finished before anybody ends what is left; then a start where the token is away.
+      let settings = AccessLogSettings(directory: copy)
+      OldFiles(settings).compress()
+      let away = LogSigner(test.provider, key: try KeyName("nobody-made-it"))
+      await CrashedLogs(directory: copy, signer: away, durability: .written).close()
+      OldFiles(settings).compress()
+      #expect(try logFiles(copy) == [left])
+      await CrashedLogs(directory: copy, signer: test.signer, durability: .written).close()
+      OldFiles(settings).compress()
+      #expect(try logFiles(copy) == [left + ".gz"])
+      #expect(try test.verify(copy, now: .now().advanced(by: .seconds(7200))).findings == [])
+    }
+  }
+
   @Test func aLogThatIsWrittenIsLeftAlone() async throws {
     try await withFolder { folder in
       let test = try await TestSigner()

@@ -17,12 +17,15 @@ struct OldFiles: Sendable {
   // A smaller file takes hardly less of the disk.
   static let worthCompressing = 1 << 16
 
-  /// Those that nobody writes, and that are large enough.
+  /// Those that nobody writes, and that are large enough. One that a crash left is ended first: it can be written still,
+  /// and a packed one could not be.
   func compress() {
     for name in (try? LogFileName.all(in: directory)) ?? [] where !name.isCompressed {
       progress.step()
       let path = directory.appending(name.description)
-      guard let status = try? FileStatus(path), status.size >= Self.worthCompressing else { continue }
+      guard let status = try? FileStatus(path), !status.isWritable, status.size >= Self.worthCompressing else {
+        continue
+      }
       try? withUnused(path) { try AccessLog.compress(path) }  // where there is no room, it stays as it is
     }
   }
