@@ -48,6 +48,15 @@ import Testing
     #expect(value(try json(.ecs, AccessEvent(.wrap)), "event.outcome") == "success")
   }
 
+  /// Whoever can write to the folder writes what numbers he likes.
+  @Test(arguments: ["1e300", "-1e300", "9.3e18"]) func aDurationBeyondAllTimeIsExported(_ duration: String) throws {
+    let line =
+      #"{"timestamp":"2026-11-24T08:36:00.500000000Z","sequence":12,"operation":"wrap","phase":"outcome","#
+      + #""success":true,"duration_us":\#(duration)}"#
+    let record = try #require(AccessRecord(line: Array(line.utf8)[...]))
+    for format in LogExportFormat.allCases { #expect(!format.line(record).isEmpty) }
+  }
+
   @Test func ocsfHasTheSchemasFields() throws {
     let object = try json(.ocsf, failure)
     for (path, expected) in [

@@ -192,6 +192,41 @@ import Testing
     }
   }
 
+  /// A log of one line after its first, in a file that its writer seems to have left.
+  private func put(_ folder: FilePath, tree: String, sequence: String) throws {
+    let name = LogFileName(started: .now(), process: 1).description
+    let fields = [(#","log":"#, "access-log/x"), (#","file":"#, name), (#","tree":"#, tree)]
+    let rest = fields.map { $0 + "\"\($1)\"" }.joined() + "}\n"
+    let lines = [(sequence: "1", type: "file", rest: rest), (sequence: sequence, type: "heartbeat", rest: "}\n")].map {
+      #"{"timestamp":"\#(Timestamp.now())","sequence":\#($0.sequence),"record":"\#($0.type)","#
+        + #""operation":"log-file","phase":"outcome","success":true,"accessed_by":"strongroom""# + $0.rest
+    }
+    try folder.appending(name).put(lines.joined().utf8)
+  }
+
+  @Test(arguments: ["9999999999999999999", "18446744073709551615", "4611686018427387905", "4611686018427387904", "0"])
+  func aNumberBeyondAllLogsIsFound(_ number: String) async throws {
+    try await withFolder { folder in
+      let test = try await TestSigner()
+      try put(folder, tree: "0", sequence: number)
+      let result = try test.verify(folder)
+      #expect(!result.isSound && result.findings.allSatisfy { !"\($0)".isEmpty } && !result.json.isEmpty)
+      await CrashedLogs(directory: folder, signer: test.signer, durability: .written).close()
+    }
+    #expect("\(LogFinding(kind: .missing, file: "", line: 1, sequences: 0...UInt64.max, detail: ""))".contains(" to "))
+  }
+
+  @Test func aTreeBeyondAllLogsIsFound() async throws {
+    try await withFolder { folder in
+      let test = try await TestSigner()
+      let hashes = Array(repeating: Base64.encode(TreeHasher.empty.bytes), count: 64)
+      try put(folder, tree: (["18446744073709551615"] + hashes).joined(separator: ","), sequence: "2")
+      #expect(try test.verify(folder).kinds.contains("foreign-file"))
+      // As a start does, which goes on.
+      await CrashedLogs(directory: folder, signer: test.signer, durability: .written).close()
+    }
+  }
+
   @Test func itSaysWhere() async throws {
     try await withFolder { folder in
       let test = try await make(folder)

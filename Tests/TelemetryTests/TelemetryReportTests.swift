@@ -45,6 +45,18 @@ import Testing
       id: id, key: try KeyName(key), purpose: .wrap, state: state, enforcement: .token, provider: "hsm")
   }
 
+  /// Whoever can write to the log's folder writes what numbers he likes.
+  @Test func countsBeyondAllTimeAreSummed() throws {
+    var report = self.report()
+    var absurd = try record(AccessEvent(.encrypt, timestamp: start.advanced(by: .seconds(60)), provider: "hsm"))
+    for count in [Int.max, Int.max, Int.min, 9_000_000_000_000_000_000] {
+      absurd.count = count
+      report.add(absurd)
+    }
+    #expect(report.outcomes.total == 3_000_000_001)
+    #expect(!report.text.isEmpty)
+  }
+
   private var end: Timestamp { start.advanced(by: .seconds(7200)) }
 
   private func report(_ versions: [KeyVersion] = []) -> TelemetryReport {

@@ -37,6 +37,9 @@ extension AccessRecord {
     ("cached", { "\($0.cached)" }), ("count", { String($0.count) }),
   ]
 
+  // Whatever stands in the file: a century in nanoseconds is as good as longer.
+  private static func whole(_ value: Double) -> Int64 { Int64(max(-0x1p62, min(value, 0x1p62))) }
+
   fileprivate var csv: [UInt8] {
     var line: [UInt8] = []
     for (i, column) in Self.csvColumns.enumerated() {
@@ -70,7 +73,7 @@ extension AccessRecord {
         event.put("outcome", success.map { $0 ? "success" : "failure" } ?? "unknown")
         event.put("sequence", number: Int64(clamping: sequence))
         event.put("reason", reason)
-        event.put("duration", number: durationMicroseconds.map { Int64($0 * 1000) })
+        event.put("duration", number: durationMicroseconds.map { Self.whole($0 * 1000) })
       }
       line.object("user") { $0.put("name", accessedBy) }
       line.object("service") { $0.put("name", "strongroom") }
@@ -116,7 +119,7 @@ extension AccessRecord {
       line.put("status_detail", errorMessage)
       line.put("message", reason)
       line.put("count", number: Int64(count))
-      line.put("duration", number: durationMicroseconds.map { Int64($0 / 1000) })
+      line.put("duration", number: durationMicroseconds.map { Self.whole($0 / 1000) })
       line.object("metadata") { metadata in
         metadata.put("version", "1.3.0")
         metadata.put("sequence", number: Int64(clamping: sequence))

@@ -3,14 +3,17 @@ import CryptoPrimitives
 /// What is needed of a Merkle tree (RFC 6962) to add leaves and to know its root: the roots of the whole subtrees
 /// that it consists of, the largest first. 64 hashes at most, whatever its size.
 struct MerkleFrontier: Sendable, Hashable {
+  /// No log has as many records: what can be counted on from here is a number still.
+  static let largestSize = UInt64(1) << 62
+
   private(set) var size: UInt64 = 0
   private(set) var roots: [TreeHash] = []
 
   init() {}
 
-  /// Nil when there are not as many roots as the size has ones.
+  /// Nil when there are not as many roots as the size has ones, or the size is none of a log.
   init?(size: UInt64, roots: [TreeHash]) {
-    guard roots.count == size.nonzeroBitCount else { return nil }
+    guard roots.count == size.nonzeroBitCount, size <= Self.largestSize else { return nil }
     self.size = size
     self.roots = roots
   }

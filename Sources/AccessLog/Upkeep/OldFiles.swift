@@ -102,7 +102,7 @@ struct RemovedFile: Sendable, Hashable {
     let end = lines[5].split(separator: " ")
     guard range.count == 3, let first = UInt64(range[0]), let last = UInt64(range[1]), end.count == 5,
       let until = Timestamp(rfc3339: lines[4]), let removed = Timestamp(rfc3339: String(end[0])),
-      let keep = Int64(end[3])
+      let keep = Int64(end[3]), first <= last, last <= MerkleFrontier.largestSize
     else { return nil }
     self.init(
       origin: lines[1], file: lines[2], first: first, last: last, isEnd: range[2] == "end", until: until,

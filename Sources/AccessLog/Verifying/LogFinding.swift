@@ -51,7 +51,7 @@ public struct LogFinding: Sendable, Hashable, CustomStringConvertible {
     var text = file + (line.map { ":\($0)" } ?? "") + ": \(kind): \(detail)"
     if let sequences {
       text +=
-        sequences.count == 1
+        sequences.lowerBound == sequences.upperBound
         ? " (record \(sequences.lowerBound))" : " (records \(sequences.lowerBound) to \(sequences.upperBound))"
     }
     return text

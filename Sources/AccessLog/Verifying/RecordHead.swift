@@ -22,6 +22,7 @@ struct RecordHead {
     let digits = line[at...].prefix { (0x30...0x39).contains($0) }
     guard !digits.isEmpty, digits.count < 20 else { return nil }
     sequence = digits.reduce(UInt64(0)) { $0 &* 10 &+ UInt64($1 - 0x30) }
+    guard sequence <= MerkleFrontier.largestSize else { return nil }
     self.timestamp = timestamp
     let rest = line[digits.endIndex...]
     if rest.starts(with: Self.record) {

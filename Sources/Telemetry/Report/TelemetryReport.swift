@@ -15,6 +15,9 @@ public struct TelemetryReport: Sendable {
   /// Kinds of calls whose latencies are told; each has 60 KiB of counts.
   static let latencyLimit = 200
 
+  /// A summary is of a second. More is not what the log wrote, and its sum may be no number.
+  static let mostInOneRecord = 1_000_000_000
+
   let since: Timestamp
   let now: Timestamp
   let rotationInterval: Duration
@@ -103,7 +106,7 @@ public struct TelemetryReport: Sendable {
       intents += 1
       return
     }
-    let times = max(1, record.count)
+    let times = min(max(1, record.count), Self.mostInOneRecord)
     outcomes.add(times, success: success)
     byKey.add(record.keyID ?? "(none)", times, success: success)
     byPrincipal.add(record.accessedBy, times, success: success)
