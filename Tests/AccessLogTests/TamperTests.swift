@@ -227,6 +227,40 @@ import Testing
     }
   }
 
+  /// A log that is gone but for its first line, which no checkpoint covers: with whatever time in it.
+  @Test(arguments: ["2200-01-01T00:00:00.000000000Z", "now", "2024-01-01T00:00:00.000000000Z"])
+  func aFirstLineDoesNotStandForALog(_ time: String) async throws {
+    try await withFolder { folder in
+      let test = try await make(folder)
+      // Two hours later, when the log that is taken away is no young one any more.
+      let now = Timestamp.now().advanced(by: .seconds(7200))
+      let time = time == "now" ? now.description : time
+      let log = try logFiles(folder)[0]
+      try edit(log) { lines in
+        lines = [Array(#"{"timestamp":"\#(time)"#.utf8) + lines[0][44...]]
+      }
+      #expect(try test.verify(folder, now: now).kinds == ["cut"])
+    }
+  }
+
+  /// A file that is named as it says itself, and not as the index says.
+  @Test func aLogBeganInTheFileThatTheIndexNames() async throws {
+    try await withFolder { folder in
+      let test = try await TestSigner()
+      let log = try AccessLogFile(AccessLogSettings(directory: folder), signer: test.signer)
+      try await log.report(AccessEvent(.wrap))
+      let copy = folder.appending("copy")
+      try FileManager.default.createDirectory(atPath: copy.string, withIntermediateDirectories: false)
+      let name = try #require(try logFiles(folder).first?.lastComponent?.string)
+      let other = LogFileName(started: .now(), process: 1).description
+      let text = try await content(folder, name).replacing(#""file":"\#(name)""#, with: #""file":"\#(other)""#)
+      try copy.appending(other).put(text.utf8)
+      try copy.appending(WriterIndex.name).put(folder.appending(WriterIndex.name).bytes)
+      await log.close()
+      #expect(try test.verify(copy).kinds == ["index"])
+    }
+  }
+
   @Test func itSaysWhere() async throws {
     try await withFolder { folder in
       let test = try await make(folder)

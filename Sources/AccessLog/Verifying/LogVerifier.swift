@@ -80,7 +80,7 @@ public struct LogVerifier: Sendable {
   }
 
   private func check(
-    _ log: WriterFiles, _ index: [String: TreeHash], _ removed: [RemovedFile], _ result: inout LogVerification
+    _ log: WriterFiles, _ index: [String: IndexEntry], _ removed: [RemovedFile], _ result: inout LogVerification
   ) {
     var writer = WriterCheck(origin: log.origin, keys: keys, patience: patience)
     let gone = Self.removedUpTo(removed)
@@ -94,8 +94,8 @@ public struct LogVerifier: Sendable {
     writer.finish(now: now, &result)
     let first = log.files[0]
     guard first.introduction.tree.size == 0 else { return }
-    if let hash = index[log.origin] {
-      if first.introduction.index != hash {
+    if let entry = index[log.origin] {
+      if first.introduction.index != entry.hash || first.introduction.file != entry.file {
         result.add(.index, first.name.description, line: 1, nil, "the index has another line for this log")
       }
     } else if !isBareBeginning(log) {
@@ -121,7 +121,7 @@ public struct LogVerifier: Sendable {
 
   /// Writers that the index knows and that have no file.
   private func checkMissing(
-    _ logs: [WriterFiles], _ index: [String: TreeHash], _ removed: [String: [RemovedFile]],
+    _ logs: [WriterFiles], _ index: [String: IndexEntry], _ removed: [String: [RemovedFile]],
     _ result: inout LogVerification
   ) {
     let present = Set(logs.map(\.origin))
@@ -141,12 +141,20 @@ public struct LogVerifier: Sendable {
 
   // MARK: The folder's own lists
 
-  private func readIndex(_ result: inout LogVerification) -> [String: TreeHash] {
-    var index: [String: TreeHash] = [:]
+  /// What the index says of a writer.
+  private struct IndexEntry {
+    /// Of its line.
+    let hash: TreeHash
+    /// Its first.
+    let file: String
+  }
+
+  private func readIndex(_ result: inout LogVerification) -> [String: IndexEntry] {
+    var index: [String: IndexEntry] = [:]
     var previous = TreeHasher.empty
     readLines(WriterIndex.name, &result) { line, number, result in
       if let entry = WriterIndex.Entry(line, after: previous) {
-        index[entry.log] = WriterIndex.hash(line)
+        index[entry.log] = IndexEntry(hash: WriterIndex.hash(line), file: entry.file)
       } else {
         result.add(.index, WriterIndex.name, line: number, nil, "the line does not follow from the one before")
       }

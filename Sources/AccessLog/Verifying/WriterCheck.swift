@@ -18,6 +18,8 @@ struct WriterCheck: ~Copyable {
   private var signedInLineBefore: UInt64?
   private(set) var file = ""
   private(set) var hasEnded = false
+  /// Whether a checkpoint was good.
+  private var isSigned = false
   private var lastSigned: Timestamp?
   /// Records that were deleted after their time: a checkpoint of no more than these has nothing to be compared with.
   private var deleted: UInt64 = 0
@@ -178,6 +180,7 @@ struct WriterCheck: ~Copyable {
     if isIntact {
       let tree = tree(count)
       if tree.root(&hasher) == checkpoint.root {
+        isSigned = true
         result.checkpoints += 1
         result.signed += UInt64(count)
       } else {
@@ -202,12 +205,24 @@ struct WriterCheck: ~Copyable {
       result.add(
         .missingCheckpoint, file, base.size + 1...tail,
         "the log has its last record, and no checkpoint over it")
-    } else if let last, last.head.timestamp.advanced(by: patience) > now {
-      result.open += 1
-    } else {
+    } else if let reason = reasonForNoEnd(now) {
       result.add(
         .cut, file, line: last?.line, pending.isEmpty ? nil : base.size + 1...tail,
-        "the log stops here without a last record: its tail was cut, or its writer died and no other has started since")
+        "the log stops here without a last record: \(reason)")
+    } else {
+      result.open += 1
     }
+  }
+
+  /// Nil for a log that is written now. It has a record of just now and, if it is not that young itself, a checkpoint:
+  /// a record alone can be anybody's, but when the log was begun stands in its name, which the next writer signs.
+  private func reasonForNoEnd(_ now: Timestamp) -> String? {
+    guard let last, last.head.timestamp.advanced(by: patience) > now else {
+      return "its tail was cut, or its writer died and no other has started since"
+    }
+    if last.head.timestamp > now.advanced(by: patience) { return "its last one is of a time to come" }
+    let begun = origin.split(separator: "/").last.flatMap { try? KeyVersionID(parsing: String($0)) }?.created
+    return isSigned || begun.map { $0.advanced(by: patience) > now } == true
+      ? nil : "it was begun long ago, and no checkpoint says that it is still written"
   }
 }
