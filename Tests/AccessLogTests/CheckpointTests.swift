@@ -1,5 +1,7 @@
+import CryptoPrimitives
 import Foundation
 import KMSCore
+import Synchronization
 import SystemPackage
 import Testing
 
@@ -49,6 +51,26 @@ import Testing
       #expect(sizes == stride(from: 1000, to: records, by: 1000) + [records])
       #expect(try test.verify(folder).findings == [])
     }
+  }
+
+  /// Whoever wrote the thousandth record may be held up before it says so.
+  @Test func oneThatComesLateStandsInOrderOrNotAtAll() async throws {
+    let test = try await TestSigner()
+    let signing = CheckpointSigning(test.signer) { _ in }
+    let written = Mutex<[UInt64]>([])
+    func sign(_ sizes: [UInt64], _ origin: String = "access-log/a") async {
+      signing.sign(sizes.map { Checkpoint(origin: origin, size: $0, root: TreeHasher.empty) }) { lines in
+        let note = lines.first.flatMap { EventLine.note(in: $0.bytes.dropLast()) }
+        written.withLock { $0.append(note.flatMap { Checkpoint(text: $0.text) }?.size ?? 0) }
+        return true
+      }
+      await signing.finish()
+    }
+    await sign([1003, 1000, 2000])
+    await sign([1500, 2000])
+    await sign([2060])
+    await sign([1000, 3000], "access-log/b")
+    #expect(written.withLock { $0 } == [1000, 1003, 2000, 2060, 1000, 3000])
   }
 
   @Test func notBeforeTheThousandth() async throws {

@@ -4,10 +4,35 @@ import Synchronization
 /// Has checkpoints signed one after the other, off the callers' path, and the results logged.
 final class CheckpointSigning: Sendable {
   private struct Queue {
+    /// The smaller before the larger.
     var waiting: [Checkpoint] = []
+    /// The last that was taken out.
+    var taken: Checkpoint?
     var task: Task<Void, Never>?
     /// Somebody waits for the end: what cannot be signed or logged now is left to the last checkpoint.
     var isEnding = false
+
+    /// Whoever has a checkpoint made is outside all locks then, and may come later than who has a larger one. In the file
+    /// they stand in order: one that would come after a larger one is left out, as that covers its records.
+    mutating func add(_ checkpoint: Checkpoint) {
+      if let taken, taken.origin == checkpoint.origin, taken.size >= checkpoint.size { return }
+      var place = waiting.count
+      while place > 0, waiting[place - 1].origin == checkpoint.origin, waiting[place - 1].size >= checkpoint.size {
+        place -= 1
+      }
+      if waiting.count >= limit {
+        guard place == waiting.count else { return }
+        waiting.removeLast()
+        place -= 1
+      }
+      waiting.insert(checkpoint, at: place)
+    }
+
+    mutating func next() -> Checkpoint? {
+      guard !waiting.isEmpty else { return nil }
+      taken = waiting.removeFirst()
+      return taken
+    }
   }
 
   // What a slow signer may be behind. Beyond, the newest stands for the one before, whose records it covers.
@@ -26,10 +51,7 @@ final class CheckpointSigning: Sendable {
   func sign(_ checkpoints: [Checkpoint], log: @escaping @Sendable ([EventLine]) async -> Bool) {
     guard !checkpoints.isEmpty else { return }
     queue.withLock { queue in
-      for checkpoint in checkpoints {
-        if queue.waiting.count >= Self.limit { queue.waiting.removeLast() }
-        queue.waiting.append(checkpoint)
-      }
+      for checkpoint in checkpoints { queue.add(checkpoint) }
       if queue.task == nil { queue.task = Task { await self.run(log) } }
     }
   }
@@ -51,11 +73,9 @@ final class CheckpointSigning: Sendable {
 
   private func next() -> Checkpoint? {
     queue.withLock { queue in
-      guard !queue.waiting.isEmpty else {
-        queue.task = nil
-        return nil
-      }
-      return queue.waiting.removeFirst()
+      let next = queue.next()
+      if next == nil { queue.task = nil }
+      return next
     }
   }
 
