@@ -1,3 +1,4 @@
+import CryptoPrimitives
 import DurableFiles
 import Foundation
 import KMSCore
@@ -52,6 +53,27 @@ import Testing
       try FileManager.default.removeItem(atPath: inner.string)
       try await log.report(AccessEvent(.wrap))
       #expect(try readAll(inner).records.count == 1)
+    }
+  }
+
+  /// A pipe takes lines, and there is no disk that keeps them.
+  @Test func theIndexIsOnTheDiskWhereTheLogIsSynced() async throws {
+    try await withFolder { folder in
+      let pipe = try FileDescriptor.pipe()
+      defer { for end in [pipe.readEnd, pipe.writeEnd] { try? end.close() } }
+      let file = try FileDescriptor.open(
+        folder.appending("index"), .writeOnly, options: .create, permissions: .ownerReadWrite)
+      defer { try? file.close() }
+      let (some, none) = (WriterIndex.hash([0x41]), TreeHasher.empty)
+      func append(_ file: FileDescriptor, after last: TreeHash, _ durability: AccessLogSettings.Durability) throws {
+        try WriterIndex(folder.appending("gone"), durability).append([0x41], to: .init(file: file, last: last))
+      }
+      try append(pipe.writeEnd, after: some, .written)
+      #expect(throws: KMSError(.accessLogUnavailable, "")) { try append(pipe.writeEnd, after: some, .synced) }
+      try append(file, after: some, .synced)
+      // Its first line needs the folder too, where it has just been made.
+      try append(file, after: none, .written)
+      #expect(throws: KMSError(.accessLogUnavailable, "")) { try append(file, after: none, .synced) }
     }
   }
 

@@ -248,7 +248,7 @@ struct LineWriter: ~Copyable, Sendable {
     guard nextSequence == 1 else {
       return try write(.file(origin: tree.origin, file: name, tree: frontier, index: TreeHash?.none), to: new)
     }
-    let index = WriterIndex(settings.directory)
+    let index = WriterIndex(settings.directory, settings.durability)
     let entry = WriterIndex.Entry(log: tree.origin, file: name)
     let lock = try index.lock()
     defer { try? lock.file.close() }

@@ -52,7 +52,7 @@ enum LogFiles {
   /// Nothing will be written to it any more: it says so to who looks for logs that ended in a crash.
   static func makeReadOnly(_ file: FileDescriptor) { _ = fchmod(file.rawValue, 0o400) }
 
-  private static func syncFolder(_ path: FilePath) throws(Errno) {
+  static func syncFolder(_ path: FilePath) throws(Errno) {
     let number = unsafe Glibc.open(path.string, O_RDONLY | O_DIRECTORY | O_CLOEXEC)  // a Swift string, for the call
     guard number >= 0 else { throw Errno(rawValue: errno) }
     defer { _ = Glibc.close(number) }

@@ -9,9 +9,14 @@ import SystemPackage
 /// writer that is there vouches for all before it, and none can be taken away whole without being missed.
 struct WriterIndex {
   static let name = "access-log.index"
-  private let path: FilePath
+  private let directory: FilePath
+  private let durability: AccessLogSettings.Durability
+  private var path: FilePath { directory.appending(Self.name) }
 
-  init(_ directory: FilePath) { path = directory.appending(Self.name) }
+  init(_ directory: FilePath, _ durability: AccessLogSettings.Durability) {
+    self.directory = directory
+    self.durability = durability
+  }
 
   struct Entry: Sendable, Hashable {
     let log: String
@@ -92,6 +97,10 @@ struct WriterIndex {
     do throws(Errno) {
       // In one go, or it is half a line for the next one to remove.
       guard try writeBytes(line, from: 0, to: lock.file) == line.count else { throw .noSpace }
+      guard durability == .synced else { return }
+      // A log whose records are there after a power cut, and its line is not, looks like one that somebody slipped in.
+      try LogFiles.sync(lock.file)
+      if lock.last == TreeHasher.empty { try LogFiles.syncFolder(directory) }
     } catch {
       throw LogFiles.unavailable("cannot write the access log's index \(path)", error)
     }
