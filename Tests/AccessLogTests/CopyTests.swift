@@ -67,6 +67,23 @@ import Testing
     }
   }
 
+  @Test func aPathThatIsNoSocketsIsTriedWithoutASocket() throws {
+    let path = "/tmp/" + String(repeating: "x", count: 120)
+    func sockets() throws -> Int {
+      try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").count {
+        (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/fd/\($0)"))?.hasPrefix("socket") == true
+      }
+    }
+    let before = try sockets()
+    // Each its own: one tries once a second. Other tests have some sockets too.
+    for _ in 0..<500 {
+      var output = CopyOutput(.syslog(socket: path))
+      let isTaken = output.write(Array("{}\n".utf8))
+      #expect(!isTaken)
+    }
+    #expect(try sockets() < before + 250)
+  }
+
   @Test func oneThatDiesLosesLinesAndTheLogSaysSo() async throws {
     try await withFolder { folder in
       // It ends after a line; the next is started a second later at the earliest.
