@@ -76,6 +76,22 @@ import Testing
     }
   }
 
+  static let mayTrace = FileManager.default.isExecutableFile(atPath: "/usr/bin/strace")
+
+  /// A disk that takes a new file's first line and cannot keep it: the file is closed once, as by then its number may be
+  /// that of another thread's file.
+  @Test(.enabled(if: mayTrace, "needs strace")) func aNewFileThatFailsIsClosedOnce() async throws {
+    try await withFolder { folder in
+      let script = """
+        echo open | strace -f -qq -e trace=close,fdatasync -e inject=fdatasync:error=EIO -o "$2.trace" "$1" "$2" synced steps 1 signed
+        cat "$2.trace"; rm "$2.trace"
+        """
+      let printed = try await run(script, folder).split(separator: "\n")
+      #expect(printed.contains("open - soon") && printed.contains { $0.contains("INJECTED") })
+      #expect(printed.filter { $0.contains("EBADF") } == [])
+    }
+  }
+
   static let mayMountBindfs =
     mayMount && FileManager.default.isExecutableFile(atPath: "/usr/bin/bindfs")
     && FileManager.default.isWritableFile(atPath: "/dev/fuse")

@@ -225,7 +225,7 @@ struct LineWriter: ~Copyable, Sendable {
       if let tree { try introduce(tree, path.lastComponent?.string ?? "", new) }
     } catch {
       _ = unsafe unlink(path.string)  // a Swift string, for the call only
-      try? new.close()
+      try? file?.close()  // unless a failure has: the number may be another's by now
       (file, self.path, size, mayBlock) = (before.file, before.path, before.size, before.mayBlock)
       if before.sequence == 1, nextSequence > 1, let tree {  // what was written is gone, and in no index
         _ = tree.end(nextSequence - 1)
