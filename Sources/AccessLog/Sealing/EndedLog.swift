@@ -7,15 +7,17 @@ struct EndedLog: Sendable {
   let path: FilePath
   let checkpoint: Checkpoint
 
-  /// Adds the checkpoint and closes the file. Without one, it is left to the next start.
+  /// Adds the checkpoint, says in the index that it ended so, and closes the file. Without one, it is left to the next
+  /// start.
   func finish(_ note: SignedNote?, durability: AccessLogSettings.Durability) throws {
     try file.closeAfter {
       guard let note else { return }
       try FileFailure.mapping("write", path) {
         try file.writeAll(EventLine.checkpoint(note).bytes)
         if durability == .synced { try sync(file) }
-        LogFiles.makeReadOnly(file)
       }
+      try WriterIndex(path.removingLastComponent(), durability).add(end: checkpoint)
+      LogFiles.makeReadOnly(file)
     }
   }
 }

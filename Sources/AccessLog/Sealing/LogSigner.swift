@@ -35,6 +35,15 @@ public final class LogSigner: Sendable {
     try await signingKey(creating: creating).verifier
   }
 
+  /// The key that signed a log: this one, or that of another name which the provider has still.
+  func verifierKey(of origin: String) async throws -> LogVerifierKey {
+    let own = try await verifierKey()
+    guard let signed = LogTree.keyName(of: origin), signed != name.description, let other = try? KeyName(signed) else {
+      return own
+    }
+    return try await signing().signingKey(named: other).map { LogVerifierKey($0) } ?? own
+  }
+
   private func signingKey(creating: Bool = false) async throws -> (id: KeyVersionID, verifier: LogVerifierKey) {
     if let key = key.withLock({ $0 }) { return key }
     let provider = try signing()

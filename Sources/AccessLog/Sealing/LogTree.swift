@@ -34,6 +34,13 @@ final class LogTree: Sendable {
   // Each writer is a log of its own.
   private static func makeOrigin(_ keyName: String) -> String { "\(keyName)/\(KeyVersionID.make())" }
 
+  static func keyName(of origin: String) -> String? { origin.split(separator: "/").first.map(String.init) }
+
+  /// When a log was begun, as its name says; nil for a name that no writer makes.
+  static func begun(_ origin: String) -> Timestamp? {
+    origin.split(separator: "/").last.flatMap { try? KeyVersionID(parsing: String($0)) }?.created
+  }
+
   /// The first line of its checkpoints.
   var origin: String { tree.withLock { $0.origin } }
 

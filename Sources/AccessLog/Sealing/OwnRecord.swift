@@ -33,10 +33,25 @@ extension EventLine {
   ///
   /// - Parameter torn: what a crash had left of a line, when the log is ended by another process.
   static func end(_ reason: String, torn: [UInt8] = []) -> EventLine {
-    var fields: [(StaticString, String)] = []
-    if !torn.isEmpty { fields = [(#","torn":"#, String(decoding: torn.prefix(textLimit), as: UTF8.self))] }
+    var fields: [(StaticString, String)] = [(#","listed":"#, WriterIndex.name)]
+    if !torn.isEmpty { fields += [(#","torn":"#, String(decoding: torn.prefix(textLimit), as: UTF8.self))] }
     return EventLine(
       AccessEvent(.init(rawValue: "log-end"), access: own, reason: reason), type: .end, fields: fields)
+  }
+
+  /// Whether the index has the log's end too: one from before that was so does not say it.
+  static func isListed(_ end: ArraySlice<UInt8>) -> Bool { contains(end, listedMark) }
+
+  private static let listedMark = Array(#","listed":"\#(WriterIndex.name)""#.utf8)
+
+  /// Of a log that another process ends.
+  static func closing(torn: [UInt8]) -> EventLine { end(closingReason, torn: torn) }
+
+  private static let closingReason = "its writer died; closed at the next start"
+
+  /// Whether another process ended the log by it.
+  static func isClosing(_ line: ArraySlice<UInt8>) -> Bool {
+    contains(line, endMark) && AccessRecord(line: line).map { $0.type == .end && $0.reason == closingReason } == true
   }
 
   private static let endMark = Array(#""record":"end""#.utf8)

@@ -1,12 +1,15 @@
 import CryptoPrimitives
+import DurableFiles
 import Glibc
 import KMSCore
 import SystemPackage
 
-/// The list of all writers that a folder's sealed log ever had, each line with the hash of the one before it.
+/// The list of all writers that a folder's sealed log ever had, and of how their logs ended, each line with the hash of
+/// the one before it.
 ///
 /// Every writer's first record holds the hash of its own line, and its checkpoints sign that record: so the newest
-/// writer that is there vouches for all before it, and none can be taken away whole without being missed.
+/// writer that is there vouches for all before it. None can be taken away whole, or be cut after its end and ended
+/// anew, without being missed.
 struct WriterIndex {
   static let name = "access-log.index"
   private let directory: FilePath
@@ -19,15 +22,22 @@ struct WriterIndex {
   }
 
   struct Entry: Sendable, Hashable {
+    enum Event: String {
+      case began = "file"
+      case ended = "end"
+    }
+
     let log: String
-    let file: String
+    let event: Event
+    /// The first file, or how many records there are and the root of their tree.
+    let text: String
 
     /// Without its newline.
     func line(after previous: TreeHash) -> [UInt8] {
       var line = Array(#"{"log":"#.utf8)
       line.append(jsonString: log)
-      line += #","file":"#.utf8
-      line.append(jsonString: file)
+      line += #","\#(event.rawValue)":"#.utf8
+      line.append(jsonString: text)
       line += #","previous":""#.utf8
       line += Base64.encode(previous.bytes).utf8
       line += #""}"#.utf8
@@ -35,16 +45,19 @@ struct WriterIndex {
     }
 
     init(log: String, file: String) {
-      self.log = log
-      self.file = file
+      (self.log, event, text) = (log, .began, file)
+    }
+
+    init(end: Checkpoint) {
+      (log, event, text) = (end.origin, .ended, "\(end.size) \(Base64.encode(end.root.bytes))")
     }
 
     /// Nil for a line that ``line(after:)`` would not give.
     init?(_ line: ArraySlice<UInt8>, after previous: TreeHash) {
-      guard let fields = JSONObject(line), let log = fields["log"]?.string, let file = fields["file"]?.string else {
-        return nil
-      }
-      self.init(log: log, file: file)
+      guard let fields = JSONObject(line), let log = fields["log"]?.string else { return nil }
+      let event: Event = fields[Event.ended.rawValue] == nil ? .began : .ended
+      guard let text = fields[event.rawValue]?.string else { return nil }
+      (self.log, self.event, self.text) = (log, event, text)
       guard self.line(after: previous)[...] == line else { return nil }
     }
   }
@@ -90,6 +103,26 @@ struct WriterIndex {
     } catch {
       throw LogFiles.unavailable("cannot use the access log's index \(path)", error)
     }
+  }
+
+  /// Of a log that has its last checkpoint.
+  func add(end: Checkpoint) throws(KMSError) {
+    let lock = try lock()
+    defer { try? lock.file.close() }
+    try append(Entry(end: end).line(after: lock.last), to: lock)
+  }
+
+  /// Whether the log's end stands in it.
+  func hasEnd(of log: String) throws -> Bool {
+    guard try FileStatus(path) != nil else { return false }
+    let (lines, mark) = (try LineSource(path), Array(log.utf8))
+    while let (line, _) = try lines.next() {
+      guard AccessLog.contains(line, mark), let fields = JSONObject(line), fields["log"]?.string == log,
+        fields[Entry.Event.ended.rawValue] != nil
+      else { continue }
+      return true
+    }
+    return false
   }
 
   func append(_ line: [UInt8], to lock: Lock) throws(KMSError) {

@@ -29,10 +29,13 @@ struct CrashedLogs: Sendable {
   /// Whether nothing remains to be done to it.
   private func end(_ name: LogFileName, _ path: FilePath, _ file: FileDescriptor) async -> Bool {
     do {
-      let origin = try FileIntroduction(of: path)?.origin
-      if let origin, isContinued(origin, after: name) { return true }
-      guard let left = try LeftLog(path, file, isSealed: origin != nil, progress) else { return true }
-      return try await finish(left)
+      let introduction = try FileIntroduction(of: path)
+      if let introduction, isContinued(introduction.origin, after: name) { return true }
+      if let introduction, let note = try LeftLog.lastNote(file) { return try await list(note, introduction.origin) }
+      guard let left = try LeftLog(path, file, isSealed: introduction != nil, progress) else { return true }
+      if let introduction { return try await finish(left, name, introduction) }
+      _ = try left.end(durability)
+      return true
     } catch { return false }  // the next start tries again, and whoever verifies the log is told
   }
 
@@ -56,12 +59,40 @@ struct CrashedLogs: Sendable {
     }
   }
 
-  private func finish(_ left: LeftLog) async throws -> Bool {
-    guard let checkpoint = try left.end(durability) else { return true }
+  private func finish(_ left: LeftLog, _ name: LogFileName, _ introduction: FileIntroduction) async throws -> Bool {
     guard let signer else { return false }
+    let key = try await signer.verifierKey(of: introduction.origin)
+    let index = WriterIndex(directory, durability)
+    // What was ended, or was changed since, stays as it is for whoever looks: no signature of ours makes it good.
+    guard try !index.hasEnd(of: introduction.origin), try isAsWritten(left, name, introduction, key),
+      let checkpoint = try left.end(durability)
+    else { return true }
     let note = try await signer.sign(checkpoint.text)
     try left.add(.checkpoint(note), durability)
+    try index.add(end: checkpoint)
     return true
+  }
+
+  /// Of a log that was ended by somebody who died before he said so in the index.
+  private func list(_ note: SignedNote, _ origin: String) async throws -> Bool {
+    guard let signer else { return false }
+    guard try await signer.verifierKey(of: origin).verifies(note), let end = Checkpoint(text: note.text),
+      end.origin == origin
+    else { return true }  // whoever verifies it is told
+    let index = WriterIndex(directory, durability)
+    if try !index.hasEnd(of: origin) { try index.add(end: end) }
+    return true
+  }
+
+  private func isAsWritten(
+    _ left: LeftLog, _ name: LogFileName, _ introduction: FileIntroduction, _ key: LogVerifierKey
+  ) throws -> Bool {
+    var check = WriterCheck(origin: introduction.origin, keys: [key], patience: .seconds(86_400), progress: progress)
+    var result = LogVerification()
+    // The files before it may have been deleted after their time.
+    try check.read(name, in: directory, introduction, removed: { _ in true }, &result)
+    return result.findings.count == result.findingCount
+      && result.findings.allSatisfy { $0.isOfTime || ($0.kind == .notARecord && $0.line == left.tornLine) }
   }
 }
 
@@ -99,7 +130,10 @@ private struct LeftLog: Sendable {
   private var lastSequence: UInt64 = 0
   private var whole = 0
   private var torn: [UInt8] = []
-  private var hasEnd = false
+  /// Number of the half line.
+  private(set) var tornLine: Int?
+  /// Another start ended it, and could not have that signed.
+  private var hasClosing = false
 
   /// Nil when nothing is to be done.
   init?(_ path: FilePath, _ file: FileDescriptor, isSealed: Bool, _ progress: UpkeepProgress) throws {
@@ -112,8 +146,6 @@ private struct LeftLog: Sendable {
       guard size > 0, unsafe pread(file.rawValue, &last, 1, size - 1) == 1,  // one byte, which outlives the call
         last != 0x0A
       else { return nil }
-    } else if try Self.isClosed(file) {
-      return nil
     }
     let lines = try LineSource(path)
     var hasher = TreeHasher()
@@ -121,7 +153,8 @@ private struct LeftLog: Sendable {
     while let (line, isWhole) = try lines.next() {
       if lines.number % 4096 == 0 { progress.step() }
       guard isWhole else {
-        torn = Array(line)
+        guard lines.isAtEnd else { return nil }  // no writer's line is as long
+        (torn, tornLine) = (Array(line), lines.number)
         break
       }
       whole = lines.offset
@@ -135,34 +168,33 @@ private struct LeftLog: Sendable {
       } else {
         lastSequence = AccessRecord(line: line)?.sequence ?? lastSequence
       }
-      hasEnd = isSealed && EventLine.isEnd(line)
+      hasClosing = isSealed && EventLine.isClosing(line)
     }
     self.origin = origin
     guard whole > 0 || !torn.isEmpty else { return nil }
   }
 
-  /// Whether the last line is a checkpoint right after the last record.
-  private static func isClosed(_ file: FileDescriptor) throws -> Bool {
+  /// The last line, if it is a checkpoint right after the last record.
+  static func lastNote(_ file: FileDescriptor) throws -> SignedNote? {
     let size = lseek(file.rawValue, 0, SEEK_END)
     var tail = [UInt8](repeating: 0, count: 1 << 14)
     let count = unsafe pread(file.rawValue, &tail, tail.count, max(0, size - off_t(tail.count)))  // as long as it is
     let lines = tail.prefix(max(0, count)).split(separator: 0x0A, omittingEmptySubsequences: false)
-    guard lines.count > 2, lines[lines.count - 1].isEmpty, EventLine.note(in: lines[lines.count - 2]) != nil else {
-      return false
-    }
-    return EventLine.isEnd(lines[lines.count - 3])
+    guard lines.count > 2, lines[lines.count - 1].isEmpty, EventLine.isEnd(lines[lines.count - 3]) else { return nil }
+    return EventLine.note(in: lines[lines.count - 2])
   }
 
-  /// Writes the last record. What is to be signed then.
+  /// Writes a last record, also where its writer's own is there: whoever verifies the log sees who signed it. What is to
+  /// be signed then.
   func end(_ durability: AccessLogSettings.Durability) throws -> Checkpoint? {
     var tree = tree
     var hasher = TreeHasher()
     if !torn.isEmpty, ftruncate(file.rawValue, off_t(whole)) != 0 {
       throw FileFailure.error("mend", path, Errno(rawValue: errno))
     }
-    if !hasEnd {
+    if !hasClosing || !torn.isEmpty {
       var line: [UInt8] = []
-      EventLine.end("its writer died; closed at the next start", torn: torn)
+      EventLine.closing(torn: torn)
         .write(sequence: (origin == nil ? lastSequence : tree.size) + 1, to: &line)
       try write(line, durability)
       line.removeLast()

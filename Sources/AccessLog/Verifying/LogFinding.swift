@@ -47,6 +47,9 @@ public struct LogFinding: Sendable, Hashable, CustomStringConvertible {
   /// For a person.
   public let detail: String
 
+  /// Its writer was late, or could not have anything signed: which is nobody's doing, or what nobody did.
+  var isOfTime: Bool { kind == .silence || kind == .missingCheckpoint }
+
   public var description: String {
     var text = file + (line.map { ":\($0)" } ?? "") + ": \(kind): \(detail)"
     if let sequences {
@@ -80,6 +83,8 @@ public struct LogVerification: Sendable {
   public internal(set) var removed = 0
   /// Logs that are written now: their last records have no checkpoint yet.
   public internal(set) var open = 0
+  /// Logs that another process ended, as their writers had died: how late, and what the writers last did, nobody saw.
+  public internal(set) var crashed = 0
 
   /// Whether all is as it was written.
   public var isSound: Bool { findingCount == 0 }
@@ -95,6 +100,7 @@ public struct LogVerification: Sendable {
       line.put("checkpoints", number: Int64(checkpoints))
       line.put("removed", number: Int64(removed))
       line.put("open", number: Int64(open))
+      line.put("crashed", number: Int64(crashed))
       line.put("finding_count", number: Int64(findingCount))
       line.objects("findings", findings) { finding, line in
         line.put("kind", finding.kind.rawValue)

@@ -91,7 +91,7 @@ public struct LogVerifier: Sendable {
         result.add(.unreadable, name.description, nil, (error as? KMSError)?.message ?? "it cannot be read")
       }
     }
-    writer.finish(now: now, &result)
+    writer.finish(now: now, end: index[log.origin]?.end, &result)
     let first = log.files[0]
     guard first.introduction.tree.size == 0 else { return }
     if let entry = index[log.origin] {
@@ -147,16 +147,24 @@ public struct LogVerifier: Sendable {
     let hash: TreeHash
     /// Its first.
     let file: String
+    /// What its end was.
+    var end: String?
   }
 
   private func readIndex(_ result: inout LogVerification) -> [String: IndexEntry] {
     var index: [String: IndexEntry] = [:]
     var previous = TreeHasher.empty
     readLines(WriterIndex.name, &result) { line, number, result in
-      if let entry = WriterIndex.Entry(line, after: previous) {
-        index[entry.log] = IndexEntry(hash: WriterIndex.hash(line), file: entry.file)
-      } else {
-        result.add(.index, WriterIndex.name, line: number, nil, "the line does not follow from the one before")
+      switch WriterIndex.Entry(line, after: previous) {
+      case nil: result.add(.index, WriterIndex.name, line: number, nil, "the line does not follow from the one before")
+      case let entry? where entry.event == .began:
+        index[entry.log] = IndexEntry(hash: WriterIndex.hash(line), file: entry.text)
+      case let entry?:
+        if index[entry.log].map({ $0.end == nil }) == true {
+          index[entry.log]?.end = entry.text
+        } else {
+          result.add(.index, WriterIndex.name, line: number, nil, "a log that did not begin, or had ended, ends here")
+        }
       }
       previous = WriterIndex.hash(line)
     }

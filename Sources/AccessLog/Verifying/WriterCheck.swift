@@ -18,19 +18,25 @@ struct WriterCheck: ~Copyable {
   private var signedInLineBefore: UInt64?
   private(set) var file = ""
   private(set) var hasEnded = false
-  /// Whether a checkpoint was good.
-  private var isSigned = false
+  /// Whether the index has its end.
+  private var isListed = false
+  /// Whether another process ended it.
+  private var wasClosed = false
+  /// How many records the last good checkpoint covers.
+  private(set) var signed: UInt64 = 0
   private var lastSigned: Timestamp?
   /// Records that were deleted after their time: a checkpoint of no more than these has nothing to be compared with.
   private var deleted: UInt64 = 0
   private var isOverdue = false
 
   private let patience: Duration
+  private let progress: UpkeepProgress?
 
-  init(origin: String, keys: [LogVerifierKey], patience: Duration) {
+  init(origin: String, keys: [LogVerifierKey], patience: Duration, progress: UpkeepProgress? = nil) {
     self.origin = origin
     self.keys = keys
     self.patience = patience
+    self.progress = progress
   }
 
   private var next: UInt64 { base.size + UInt64(pending.count) + 1 }
@@ -46,6 +52,7 @@ struct WriterCheck: ~Copyable {
     file = name.description
     begin(introduction, removed: removed, &result)
     while let (line, isWhole) = try lines.next() {
+      if lines.number % 4096 == 0 { progress?.step() }
       guard isWhole else {
         result.add(.notARecord, file, line: lines.number, nil, "a line without an end")
         continue
@@ -106,7 +113,9 @@ struct WriterCheck: ~Copyable {
         return
       }
     }
-    if hasEnded {
+    let isClosing = head.type == .end && EventLine.isClosing(line)
+    // Its writer may have died after its last record, before that was signed.
+    if hasEnded && !isClosing {
       result.add(.outOfPlace, file, line: number, head.sequence...head.sequence, "a record after the log's end")
     }
     if let last, head.timestamp > last.head.timestamp.advanced(by: patience) {
@@ -120,7 +129,8 @@ struct WriterCheck: ~Copyable {
       result.add(.missing, file, line: number, nil, "no record says that the checkpoint of \(size) records was signed")
     }
     signedInLineBefore = nil
-    if head.type == .end { hasEnded = true }
+    if head.type == .end { (hasEnded, isListed) = (true, EventLine.isListed(line)) }
+    if isClosing { wasClosed = true }
     pending.append(leaf)
     last = (head, number, leaf)
     checkAge(head, number, &result)
@@ -180,7 +190,7 @@ struct WriterCheck: ~Copyable {
     if isIntact {
       let tree = tree(count)
       if tree.root(&hasher) == checkpoint.root {
-        isSigned = true
+        signed = checkpoint.size
         result.checkpoints += 1
         result.signed += UInt64(count)
       } else {
@@ -198,8 +208,23 @@ struct WriterCheck: ~Copyable {
   }
 
   /// After the last file.
-  mutating func finish(now: Timestamp, _ result: inout LogVerification) {
+  ///
+  /// - Parameter end: what the index says of the log's end, if it does.
+  mutating func finish(now: Timestamp, end: String? = nil, _ result: inout LogVerification) {
     let tail = base.size + UInt64(pending.count)
+    if wasClosed { result.crashed += 1 }
+    // The end is listed right after it is signed.
+    if isListed, end == nil, pending.isEmpty, let last, last.head.timestamp.advanced(by: patience) < now {
+      result.add(.index, file, line: last.line, nil, "the index does not have the log's end")
+    }
+    if let end, isIntact {
+      let root = tree(pending.count).root(&hasher)
+      if WriterIndex.Entry(end: Checkpoint(origin: origin, size: tail, root: root)).text != end {
+        result.add(
+          .cut, file, line: last?.line, nil,
+          "the index says that the log ended with other records: its tail was cut or changed, and it was ended anew")
+      }
+    }
     if hasEnded {
       guard !pending.isEmpty else { return }
       result.add(
@@ -221,8 +246,7 @@ struct WriterCheck: ~Copyable {
       return "its tail was cut, or its writer died and no other has started since"
     }
     if last.head.timestamp > now.advanced(by: patience) { return "its last one is of a time to come" }
-    let begun = origin.split(separator: "/").last.flatMap { try? KeyVersionID(parsing: String($0)) }?.created
-    return isSigned || begun.map { $0.advanced(by: patience) > now } == true
+    return signed > 0 || LogTree.begun(origin).map { $0.advanced(by: patience) > now } == true
       ? nil : "it was begun long ago, and no checkpoint says that it is still written"
   }
 }

@@ -1,0 +1,138 @@
+import DurableFiles
+import Foundation
+import KMSCore
+import SystemPackage
+import Testing
+
+@testable import AccessLog
+
+/// Whoever can write to the folder gets nothing signed by leaving it to those who tidy up.
+@Suite struct UpkeepTamperTests {
+  private func logFiles(_ folder: FilePath) throws -> [FilePath] {
+    try files(in: folder).filter { LogFileName($0) != nil }.map { folder.appending($0) }
+  }
+
+  private func edit(_ path: FilePath, _ body: (inout [[UInt8]]) throws -> Void) throws {
+    var lines = try path.lines
+    try body(&lines)
+    try path.put(lines.joined())
+  }
+
+  private func replace(_ old: String, _ new: String, in line: inout [UInt8]) {
+    line = Array(String(decoding: line, as: UTF8.self).replacing(old, with: new).utf8)
+  }
+
+  private func start(_ folder: FilePath, _ test: TestSigner) async {
+    await CrashedLogs(directory: folder, signer: test.signer, durability: .written).close()
+  }
+
+  private let late = Timestamp.now().advanced(by: .seconds(7200))
+
+  typealias Tamper = @Sendable (inout [[UInt8]]) -> Void
+
+  /// As if the writer had been killed: what it did at its end is gone, or not yet there.
+  static let ways: [(name: String, tamper: Tamper)] = [
+    ("a changed record, no last checkpoint", { lines in lines.removeLast() }),
+    ("a changed record, no end", { lines in lines.removeLast(2) }),
+    ("cut back", { lines in lines.removeSubrange(20...) }),
+    (
+      "ended as by another start",
+      { lines in
+        lines.removeLast()
+        let end = String(decoding: lines.last!, as: UTF8.self)
+        lines[lines.count - 1] = Array(
+          end.replacing(#""reason":"closed""#, with: #""reason":"its writer died; closed at the next start""#).utf8)
+      }
+    ),
+  ]
+
+  /// The first of two logs, which ended in order before the second began.
+  @Test(arguments: ways.indices) func aLogThatHasEndedIsNotEndedAnew(_ way: Int) async throws {
+    try await withFolder { folder in
+      let test = try await TestSigner()
+      for _ in 0..<2 { try await writeLog(folder, test, events: 30) }
+      #expect(try test.verify(folder).findings == [])
+      let log = try logFiles(folder)[0]
+      try edit(log) { lines in
+        replace("billing", "nobody!", in: &lines[10])
+        Self.ways[way].tamper(&lines)
+      }
+      await start(folder, test)
+      let result = try test.verify(folder, now: late)
+      #expect(result.kinds.contains("cut"), "\(Self.ways[way].name)")
+      #expect(try FileStatus(log)?.isWritable == false)  // and is not looked at again
+      let bytes = try log.bytes
+      await start(folder, test)
+      #expect(try log.bytes == bytes)
+    }
+  }
+
+  /// What nobody has signed yet can be changed still, but not unseen: another than its writer ends the log.
+  @Test func whoEndsAnothersLogSaysSo() async throws {
+    try await withFolder { folder in
+      let test = try await TestSigner()
+      try await writeLog(folder, test, events: 30)
+      try edit(try logFiles(folder)[0]) { lines in
+        replace("billing", "nobody!", in: &lines[10])
+        lines.removeLast()
+      }
+      try edit(folder.appending(WriterIndex.name)) { $0.removeLast() }
+      #expect(try test.verify(folder, now: late).kinds == ["missing-checkpoint"])
+      await start(folder, test)
+      let result = try test.verify(folder, now: late)
+      #expect(result.findings == [] && result.crashed == 1 && result.json.contains(#""crashed":1"#))
+      // And not again: how it ended is in the index, and what follows there is signed with it.
+      try await writeLog(folder, test, events: 1)
+      try edit(try logFiles(folder)[0]) { $0.removeLast() }
+      await start(folder, test)
+      #expect(try test.verify(folder, now: late).kinds.contains("missing-checkpoint"))
+    }
+  }
+
+  /// Whoever ended the log died before he said so in the index, or somebody took the line away.
+  @Test func theIndexHasTheEndOfEachLog() async throws {
+    try await withFolder { folder in
+      let test = try await TestSigner()
+      try await writeLog(folder, test, events: 3)
+      let (log, index) = (try logFiles(folder)[0], folder.appending(WriterIndex.name))
+      let whole = try index.bytes
+      try edit(index) { $0.removeLast() }
+      #expect(try test.verify(folder).findings == [])  // it may come still
+      #expect(try test.verify(folder, now: late).kinds == ["index"])
+      await start(folder, test)
+      #expect(try test.verify(folder, now: late).kinds == ["index"])
+      try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: log.string)
+      await start(folder, test)
+      #expect(try index.bytes == whole && FileStatus(log)?.isWritable == false)
+      #expect(try test.verify(folder, now: late).findings == [])
+    }
+  }
+
+  /// Of a log that was left before its end: what its own checkpoints do not cover as it stands is not signed.
+  @Test(arguments: [true, false]) func whatACheckpointDoesNotBearOutIsNotSigned(_ isCut: Bool) async throws {
+    try await withFolder { folder in
+      let test = try await TestSigner()
+      let log = try AccessLogFile(AccessLogSettings(directory: folder.appending("log")), signer: test.signer)
+      for _ in 0..<11 { try await log.report((0..<100).map { _ in AccessEvent(.wrap) }) }
+      let path = try #require(try logFiles(folder.appending("log")).first)
+      for _ in 0..<1000 where try !path.bytes.contains("checkpoint of 1000") {
+        try await Task.sleep(for: .milliseconds(10))
+      }
+      let copy = folder.appending("copy")
+      try FileManager.default.copyItem(atPath: folder.appending("log").string, toPath: copy.string)
+      await log.close()
+      let left = try #require(try logFiles(copy).first)
+      try edit(left) { lines in
+        if isCut { lines.remove(at: 500) } else { replace("wrap", "sign", in: &lines[500]) }
+      }
+      let bytes = try left.bytes
+      await start(copy, test)
+      #expect(try left.bytes == bytes)
+      #expect(try test.verify(copy, now: late).kinds.isSuperset(of: ["cut"]))
+    }
+  }
+}
+
+extension [UInt8] {
+  fileprivate func contains(_ text: String) -> Bool { AccessLog.contains(self[...], Array(text.utf8)) }
+}
