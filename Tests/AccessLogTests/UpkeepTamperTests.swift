@@ -108,6 +108,81 @@ import Testing
     }
   }
 
+  private let old = Timestamp(rfc3339: "2024-01-01T00:00:00Z")!
+
+  private func line(_ type: AccessEvent.RecordType, _ sequence: UInt64, _ fields: [(StaticString, String)]) -> [UInt8] {
+    var line: [UInt8] = []
+    EventLine(
+      AccessEvent(.init(rawValue: "log-file"), timestamp: old, access: EventLine.own), type: type, fields: fields
+    )
+    .write(sequence: sequence, to: &line)
+    return line
+  }
+
+  /// A file that says it is a log's, all of it, and old: deleting it would put the real one's deletion on record.
+  @Test(arguments: ["end", "heartbeat"]) func aFileThatNobodySignedIsNotDeletedAsALogs(_ type: String) async throws {
+    try await withFolder { folder in
+      let test = try await TestSigner()
+      try await writeLog(folder, test, events: 30)
+      let real = try logFiles(folder)[0]
+      let introduction = try #require(try FileIntroduction(of: real))
+      let count = try #require(AccessRecord(line: real.lines.dropLast().last!.dropLast())).sequence
+      let fake = LogFileName(started: old, process: 1).description
+      let fields: [(StaticString, String)] = [
+        (#","log":"#, introduction.origin), (#","file":"#, fake), (#","tree":"#, "0"),
+      ]
+      let path = folder.appending(fake)
+      try path.put(line(.file, 1, fields) + line(.init(rawValue: type), count, []))
+      try FileManager.default.setAttributes(
+        [.modificationDate: Date(timeIntervalSince1970: 1_704_067_200), .posixPermissions: 0o400],
+        ofItemAtPath: path.string)
+      await OldFiles(AccessLogSettings(directory: folder, keep: .seconds(3600))).delete(test.signer)
+      #expect(try FileStatus(folder.appending(RemovedFile.name)) == nil && FileStatus(path) != nil)
+      try FileManager.default.removeItem(atPath: real.string)
+      #expect(try !test.verify(folder, now: late).isSound)
+    }
+  }
+
+  /// The evidence stays, and nothing is signed about it.
+  @Test func aFileThatWasChangedIsNotDeleted() async throws {
+    try await withFolder { folder in
+      let test = try await TestSigner()
+      try await writeLog(folder, test, events: 400, rotateAt: 20_000)
+      let logs = try logFiles(folder)
+      try edit(logs[0]) { replace("billing", "nobody!", in: &$0[10]) }
+      for log in logs {
+        try FileManager.default.setAttributes(
+          [.modificationDate: Date(timeIntervalSinceNow: -86_400)], ofItemAtPath: log.string)
+      }
+      await OldFiles(AccessLogSettings(directory: folder, keep: .zero)).delete(test.signer)
+      // Nor are those after it, or it would stand before a gap.
+      #expect(try logFiles(folder) == logs && FileStatus(folder.appending(RemovedFile.name)) == nil)
+    }
+  }
+
+  /// As was signed without looking, once.
+  @Test func aDeletionThatCannotHaveBeenIsFound() async throws {
+    try await withFolder { folder in
+      let test = try await TestSigner()
+      try await writeLog(folder, test, events: 30)
+      try await writeLog(folder, test, events: 1)
+      let real = try logFiles(folder)[0]
+      let introduction = try #require(try FileIntroduction(of: real))
+      let other = LogFileName(started: old, process: 1).description
+      try FileManager.default.removeItem(atPath: real.string)
+      for (file, until) in [(introduction.file, old), (other, Timestamp.now()), (introduction.file, .now())] {
+        let entry = RemovedFile(
+          origin: introduction.origin, file: file, first: 1, last: 33, isEnd: true, until: until, removed: .now(),
+          keepSeconds: 0)
+        let list = folder.appending(RemovedFile.name)
+        try list.put([])
+        try RemovedFile.record(try await test.signer.sign(entry.text), in: folder)
+        let isPossible = file == introduction.file && until > old
+        #expect(try test.verify(folder, now: late).kinds == (isPossible ? [] : ["removal", "missing-log"]))
+      }
+    }
+  }
+
   /// Of a log that was left before its end: what its own checkpoints do not cover as it stands is not signed.
   @Test(arguments: [true, false]) func whatACheckpointDoesNotBearOutIsNotSigned(_ isCut: Bool) async throws {
     try await withFolder { folder in

@@ -91,8 +91,7 @@ struct CrashedLogs: Sendable {
     var result = LogVerification()
     // The files before it may have been deleted after their time.
     try check.read(name, in: directory, introduction, removed: { _ in true }, &result)
-    return result.findings.count == result.findingCount
-      && result.findings.allSatisfy { $0.isOfTime || ($0.kind == .notARecord && $0.line == left.tornLine) }
+    return result.isAsWritten(torn: left.tornLine)
   }
 }
 

@@ -31,30 +31,53 @@ struct OldFiles: Sendable {
   }
 
   /// Deletes those that were last written longer ago than they are kept. A sealed one only with a signed record of
-  /// it, so that it is not taken for stolen.
+  /// it, so that it is not taken for stolen; one that is not as it was written stays for whoever looks.
   func delete(_ signer: LogSigner?) async {
     let now = Timestamp.now()
     var held: Set<String> = []
-    for name in (try? LogFileName.all(in: directory)) ?? [] {
+    let names = (try? LogFileName.all(in: directory)) ?? []
+    for (i, name) in names.enumerated() {
       guard name.started.advanced(by: settings.keep) < now else { break }  // the rest are younger still
       progress.step()
       let path = directory.appending(name.description)
       guard let status = try? FileStatus(path),
         Timestamp(nanoseconds: status.modified).advanced(by: settings.keep) < now
       else { continue }
-      let entry = try? RemovedFile(path, at: now, keep: settings.keep)
-      if let entry {
-        // The older files of a log go first.
-        guard !held.contains(entry.origin), let signer, let note = try? await signer.sign(entry.text) else {
-          held.insert(entry.origin)
-          continue
+      do {
+        if let introduction = try FileIntroduction(of: path) {
+          let origin = introduction.origin
+          // The older files of a log go first.
+          guard !held.contains(origin) else { continue }
+          held.insert(origin)
+          guard let signer, let entry = try await removal(introduction, names[i...], signer, now) else { continue }
+          try RemovedFile.record(try await signer.sign(entry.text), in: directory)
+          held.remove(origin)
         }
-        guard (try? RemovedFile.record(note, in: directory)) != nil else { continue }
-      } else if (try? FileIntroduction(of: path)) ?? nil != nil {
-        continue  // sealed, and not whole: it stays for whoever looks
-      }
-      try? withUnused(path) { _ = unsafe unlink(path.string) }  // a Swift string, for the call only
+        try withUnused(path) { _ = unsafe unlink(path.string) }  // a Swift string, for the call only
+      } catch { continue }  // the next time
     }
+  }
+
+  /// What is to be signed before the first of `files` is deleted. It says what checkpoints say that its writer had
+  /// signed: the one over its last record may stand in a later file. Nil where none does, and for one that is young.
+  private func removal(
+    _ introduction: FileIntroduction, _ files: ArraySlice<LogFileName>, _ signer: LogSigner, _ now: Timestamp
+  ) async throws -> RemovedFile? {
+    guard let name = files.first, introduction.file == name.original else { return nil }
+    let (origin, key) = (introduction.origin, try await signer.verifierKey(of: introduction.origin))
+    var check = WriterCheck(origin: origin, keys: [key], patience: .seconds(86_400), progress: progress)
+    var result = LogVerification()
+    try check.read(name, in: directory, introduction, removed: { _ in true }, &result)
+    // Kept by its last record, whatever the file's own time says.
+    guard let last = check.lastHead, last.timestamp.advanced(by: settings.keep) < now else { return nil }
+    for later in files.dropFirst() where later.process == name.process && check.signed < last.sequence {
+      let next = try FileIntroduction(of: directory.appending(later.description))
+      if let next, next.origin == origin { try check.read(later, in: directory, next, removed: { _ in true }, &result) }
+    }
+    guard check.signed >= last.sequence, result.isAsWritten() else { return nil }
+    return RemovedFile(
+      origin: origin, file: introduction.file, first: introduction.tree.size + 1, last: last.sequence,
+      isEnd: last.type == .end, until: last.timestamp, removed: now, keepSeconds: settings.keep.components.seconds)
   }
 
   private func withUnused(_ path: FilePath, _ body: () throws -> Void) throws {
@@ -122,28 +145,6 @@ struct RemovedFile: Sendable, Hashable {
     self.until = until
     self.removed = removed
     self.keepSeconds = keepSeconds
-  }
-
-  /// What is to be signed before `path` is deleted; nil when it is not a sealed file that is whole.
-  init?(_ path: FilePath, at now: Timestamp, keep: Duration) throws {
-    let lines = try LineSource(path)
-    var introduction: FileIntroduction?
-    var (first, last) = (UInt64(0), AccessRecord?.none)
-    while let (line, isWhole) = try lines.next() {
-      guard isWhole else { return nil }
-      if line.starts(with: EventLine.checkpointPrefix) { continue }
-      guard let record = AccessRecord(line: line) else { return nil }
-      if last == nil {
-        introduction = FileIntroduction(line: line)
-        first = record.sequence
-      }
-      last = record
-    }
-    // Kept by its last record, whatever the file's own time says.
-    guard let introduction, let last, last.timestamp.advanced(by: keep) < now else { return nil }
-    self.init(
-      origin: introduction.origin, file: introduction.file, first: first, last: last.sequence,
-      isEnd: last.type == .end, until: last.timestamp, removed: now, keepSeconds: keep.components.seconds)
   }
 
   /// Adds the note to the folder's list.

@@ -114,6 +114,14 @@ public struct LogVerification: Sendable {
     return String(decoding: bytes, as: UTF8.self)
   }
 
+  /// Whether nobody but its writer wrote it, as far as it was read.
+  ///
+  /// - Parameter torn: the line that a crash left half, where it did.
+  func isAsWritten(torn: Int? = nil) -> Bool {
+    findings.count == findingCount
+      && findings.allSatisfy { $0.isOfTime || ($0.kind == .notARecord && $0.line == torn) }
+  }
+
   mutating func add(
     _ kind: LogFinding.Kind, _ file: String, line: Int? = nil, _ sequences: ClosedRange<UInt64>? = nil,
     _ detail: String

@@ -34,7 +34,7 @@ public struct LogVerifier: Sendable {
       throw KMSError(.fileNotFound, "there is no folder \(directory)", advice: "Name the folder of an access log.")
     }
     let index = readIndex(&result)
-    let removed = readRemovals(&result)
+    let removed = readRemovals(index, &result)
     let logs = try group(&result)
     result.logs = logs.count
     for log in logs { check(log, index, removed[log.origin] ?? [], &result) }
@@ -171,7 +171,9 @@ public struct LogVerifier: Sendable {
     return index
   }
 
-  private func readRemovals(_ result: inout LogVerification) -> [String: [RemovedFile]] {
+  private func readRemovals(
+    _ index: [String: IndexEntry], _ result: inout LogVerification
+  ) -> [String: [RemovedFile]] {
     var removed: [String: [RemovedFile]] = [:]
     readLines(RemovedFile.name, &result) { line, number, result in
       guard let note = RemovedFile.note(in: line), keys.contains(where: { $0.verifies(note) }),
@@ -182,6 +184,15 @@ public struct LogVerifier: Sendable {
       }
       guard entry.until.advanced(by: .seconds(entry.keepSeconds)) <= entry.removed else {
         result.add(.removal, RemovedFile.name, line: number, entry.first...entry.last, "deleted before its time")
+        return
+      }
+      // A clock may have been set back, but not by as long as files are kept.
+      let isOlder = LogTree.begun(entry.origin).map { entry.until.advanced(by: .seconds(86_400)) < $0 } == true
+      let isElsewhere = entry.first == 1 && index[entry.origin].map { $0.file != entry.file } == true
+      guard !isOlder, !isElsewhere else {
+        result.add(
+          .removal, RemovedFile.name, line: number, entry.first...entry.last,
+          isOlder ? "a file from before its log was begun" : "a file in which its log did not begin")
         return
       }
       result.removed += 1

@@ -39,6 +39,7 @@ struct WriterCheck: ~Copyable {
     self.progress = progress
   }
 
+  var lastHead: RecordHead? { last?.head }
   private var next: UInt64 { base.size + UInt64(pending.count) + 1 }
 
   /// One more file, in the order in which they were written.
