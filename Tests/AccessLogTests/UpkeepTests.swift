@@ -161,6 +161,30 @@ import Testing
     }
   }
 
+  /// A crash is nobody's doing, however late the next start comes; but who cuts a log then changes the file.
+  @Test(arguments: [0, 30], [true, false])
+  func aLogThatIsClosedLongAfterItsCrashIsSound(_ cutting: Int, isChanged: Bool) async throws {
+    try await withFolder { folder in
+      let test = try await TestSigner()
+      let first = folder.appending("first")
+      let log = try AccessLogFile(AccessLogSettings(directory: first), signer: test.signer)
+      for _ in 0..<5 { try await log.report(AccessEvent(.wrap)) }
+      let copy = folder.appending("copy")
+      try crash(first, copy, cutting: cutting)
+      await log.close()
+      // As if all of it had been two hours ago, in one moment.
+      let left = copy.appending(try #require(try logFiles(copy).first))
+      let time = Timestamp.now().advanced(by: .seconds(-7200))
+      try left.put(try left.lines.flatMap { Array(#"{"timestamp":"\#(time)"#.utf8) + $0[44...] })
+      var crashed = CrashedLogs(directory: copy, signer: test.signer, durability: .written)
+      if !isChanged { crashed.changed = { _ in time } }
+      await crashed.close()
+      let result = try test.verify(copy, patience: .seconds(150))
+      #expect(result.kinds == (isChanged ? ["silence", "missing-checkpoint"] : []))
+      #expect(result.crashed == 1 && result.open == 0)
+    }
+  }
+
   /// What is packed cannot be ended any more: it waits until the token is there again.
   @Test func whatACrashLeftIsEndedBeforeItIsPacked() async throws {
     try await withFolder { folder in

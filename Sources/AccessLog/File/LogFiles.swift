@@ -59,6 +59,13 @@ enum LogFiles {
     guard fsync(number) == 0 else { throw Errno(rawValue: errno) }
   }
 
+  /// When its content, name or mode was last changed. Only whoever sets the clock can give it another time.
+  static func changed(_ file: FileDescriptor) -> Timestamp? {
+    var info = stat()
+    guard unsafe fstat(file.rawValue, &info) == 0 else { return nil }  // `info` outlives the call
+    return Timestamp(nanoseconds: Int64(info.st_ctim.tv_sec) * 1_000_000_000 + Int64(info.st_ctim.tv_nsec))
+  }
+
   static func isRemoved(_ file: FileDescriptor) -> Bool {
     var info = stat()
     return unsafe fstat(file.rawValue, &info) == 0 && info.st_nlink == 0  // `info` outlives the call

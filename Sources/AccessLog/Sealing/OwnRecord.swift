@@ -31,9 +31,12 @@ extension EventLine {
 
   /// The last record of a writer, before its last checkpoint.
   ///
-  /// - Parameter torn: what a crash had left of a line, when the log is ended by another process.
-  static func end(_ reason: String, torn: [UInt8] = []) -> EventLine {
+  /// - Parameters:
+  ///   - torn: what a crash had left of a line, when the log is ended by another process.
+  ///   - changed: when the file was last changed before that.
+  static func end(_ reason: String, torn: [UInt8] = [], changed: Timestamp? = nil) -> EventLine {
     var fields: [(StaticString, String)] = [(#","listed":"#, WriterIndex.name)]
+    if let changed { fields.append((#","changed":"#, changed.description)) }
     if !torn.isEmpty { fields += [(#","torn":"#, String(decoding: torn.prefix(textLimit), as: UTF8.self))] }
     return EventLine(
       AccessEvent(.init(rawValue: "log-end"), access: own, reason: reason), type: .end, fields: fields)
@@ -45,7 +48,13 @@ extension EventLine {
   private static let listedMark = Array(#","listed":"\#(WriterIndex.name)""#.utf8)
 
   /// Of a log that another process ends.
-  static func closing(torn: [UInt8]) -> EventLine { end(closingReason, torn: torn) }
+  static func closing(torn: [UInt8], changed: Timestamp?) -> EventLine {
+    end(closingReason, torn: torn, changed: changed)
+  }
+
+  static func changed(_ closing: ArraySlice<UInt8>) -> Timestamp? {
+    JSONObject(closing)?["changed"]?.string.flatMap { Timestamp(rfc3339: $0) }
+  }
 
   private static let closingReason = "its writer died; closed at the next start"
 

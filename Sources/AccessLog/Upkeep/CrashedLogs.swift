@@ -11,6 +11,8 @@ struct CrashedLogs: Sendable {
   let signer: LogSigner?
   let durability: AccessLogSettings.Durability
   var progress = UpkeepProgress()
+  /// Only tests cannot wait until it is long ago.
+  var changed: @Sendable (FileDescriptor) -> Timestamp? = LogFiles.changed
 
   /// Of a folder with many files it looks at those that can be written: what is ended is not (``LogFiles/makeReadOnly(_:)``).
   func close() async {
@@ -33,8 +35,8 @@ struct CrashedLogs: Sendable {
       if let introduction, isContinued(introduction.origin, after: name) { return true }
       if let introduction, let note = try LeftLog.lastNote(file) { return try await list(note, introduction.origin) }
       guard let left = try LeftLog(path, file, isSealed: introduction != nil, progress) else { return true }
-      if let introduction { return try await finish(left, name, introduction) }
-      _ = try left.end(durability)
+      if let introduction { return try await finish(left, name, introduction, changed(file)) }
+      _ = try left.end(durability, changed: changed(file))
       return true
     } catch { return false }  // the next start tries again, and whoever verifies the log is told
   }
@@ -59,13 +61,15 @@ struct CrashedLogs: Sendable {
     }
   }
 
-  private func finish(_ left: LeftLog, _ name: LogFileName, _ introduction: FileIntroduction) async throws -> Bool {
+  private func finish(
+    _ left: LeftLog, _ name: LogFileName, _ introduction: FileIntroduction, _ changed: Timestamp?
+  ) async throws -> Bool {
     guard let signer else { return false }
     let key = try await signer.verifierKey(of: introduction.origin)
     let index = WriterIndex(directory, durability)
     // What was ended, or was changed since, stays as it is for whoever looks: no signature of ours makes it good.
     guard try !index.hasEnd(of: introduction.origin), try isAsWritten(left, name, introduction, key),
-      let checkpoint = try left.end(durability)
+      let checkpoint = try left.end(durability, changed: changed)
     else { return true }
     let note = try await signer.sign(checkpoint.text)
     try left.add(.checkpoint(note), durability)
@@ -185,7 +189,9 @@ private struct LeftLog: Sendable {
 
   /// Writes a last record, also where its writer's own is there: whoever verifies the log sees who signed it. What is to
   /// be signed then.
-  func end(_ durability: AccessLogSettings.Durability) throws -> Checkpoint? {
+  ///
+  /// - Parameter changed: when the file was last changed, before now.
+  func end(_ durability: AccessLogSettings.Durability, changed: Timestamp?) throws -> Checkpoint? {
     var tree = tree
     var hasher = TreeHasher()
     if !torn.isEmpty, ftruncate(file.rawValue, off_t(whole)) != 0 {
@@ -193,7 +199,7 @@ private struct LeftLog: Sendable {
     }
     if !hasClosing || !torn.isEmpty {
       var line: [UInt8] = []
-      EventLine.closing(torn: torn)
+      EventLine.closing(torn: torn, changed: changed)
         .write(sequence: (origin == nil ? lastSequence : tree.size) + 1, to: &line)
       try write(line, durability)
       line.removeLast()
