@@ -108,6 +108,21 @@ import Testing
     }
   }
 
+  /// A folder is not copied in one moment: the log's file before its end, the index after it.
+  @Test func aCopyWhoseIndexIsLaterIsSound() async throws {
+    try await withFolder { folder in
+      let test = try await TestSigner()
+      let log = try AccessLogFile(AccessLogSettings(directory: folder.appending("log")), signer: test.signer)
+      try await log.report(AccessEvent(.wrap))
+      let copy = folder.appending("copy")
+      try FileManager.default.copyItem(atPath: folder.appending("log").string, toPath: copy.string)
+      await log.close()
+      try copy.appending(WriterIndex.name).put(folder.appending("log").appending(WriterIndex.name).bytes)
+      #expect(try test.verify(copy).findings == [] && test.verify(copy).open == 1)
+      #expect(try test.verify(copy, now: late).kinds == ["cut"])
+    }
+  }
+
   private let old = Timestamp(rfc3339: "2024-01-01T00:00:00Z")!
 
   private func line(_ type: AccessEvent.RecordType, _ sequence: UInt64, _ fields: [(StaticString, String)]) -> [UInt8] {
