@@ -71,6 +71,7 @@ struct LogVerify: AsyncParsableCommand {
     var text = "\(result.records) records in \(result.files) files of \(result.logs) logs, "
     text += "\(result.signed) under \(result.checkpoints) good checkpoints"
     if result.removed > 0 { text += "; \(result.removed) files were deleted after their time" }
+    if result.crashed > 0 { text += "; \(result.crashed) closed by another after a crash" }
     if result.open > 0 { text += "; \(result.open) still written" }
     Terminal.print(text)
     if result.isSound { Terminal.print(Terminal.styled("sound: the log is as it was written", .good)) }
