@@ -80,8 +80,8 @@ public struct RotationSchedule: Sendable, Hashable {
     guard isInterrupted || current.isDue(interval: interval, now: now) else {
       return RotationPlan(key: key, current: current, standing: .notDue, next: due)
     }
-    // One of the future was told by a clock that was set since: it says nothing of when to try again.
-    if let failures, failures.last <= now {
+    // One of the far future was told by a clock that was set since: it says nothing of when to try again.
+    if let failures, failures.last <= now.advanced(by: Self.longestPause) {
       let retry = failures.last.advanced(by: Self.pause(key, failures))
       if retry > now { return RotationPlan(key: key, current: current, standing: .waiting, next: retry) }
     }

@@ -53,7 +53,7 @@ struct CensusCommand: AsyncParsableCommand {
       return census
     }
     format.json ? printJSON(census) : printTable(census)
-    for failure in census.failures { Terminal.note("strongroom: \(failure.name): \(failure.error)") }
+    for failure in census.failures { Terminal.note(Terminal.visible("strongroom: \(failure.name): \(failure.error)")) }
     if let first = census.failures.first { throw ExitCode(ExitStatus(first.error.code).rawValue) }
   }
 

@@ -34,7 +34,7 @@ extension Recovery {
         return audit
       }
       Terminal.print(format.json ? json(audit) : text(audit))
-      for failure in audit.failures { Terminal.note("strongroom: \(failure.name): \(failure.error)") }
+      for failure in audit.failures { Terminal.note(Terminal.visible("strongroom: \(failure.name): \(failure.error)")) }
       let bad = Set(audit.findings.map(\.name)).count
       guard bad == 0 else {
         let advice =

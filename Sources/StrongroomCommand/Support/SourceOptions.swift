@@ -159,7 +159,7 @@ struct BulkArguments: ParsableArguments {
         "\(report.changed) \(verb), \(report.unchanged) current already, \(report.failures.count) failed"
           + passedOverNote(report.passedOver))
     }
-    for failure in report.failures { Terminal.note("strongroom: \(failure.name): \(failure.error)") }
+    for failure in report.failures { Terminal.note(Terminal.visible("strongroom: \(failure.name): \(failure.error)")) }
     if let first = report.failures.first { throw ExitCode(ExitStatus(first.error.code).rawValue) }
   }
 }
