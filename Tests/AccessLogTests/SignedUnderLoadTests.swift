@@ -20,17 +20,17 @@ import Testing
   @Test(.timeLimit(.minutes(2))) func heartbeatsAndNewFilesBetweenCallers() async throws {
     try await withFolder { folder in
       let signer = try await TestSigner()
-      let log = try AccessLogFile(settings(folder, heartbeat: .microseconds(200)), signer: signer.signer)
+      let log = try AccessLogFile(settings(folder, heartbeat: .milliseconds(10)), signer: signer.signer)
       try await withThrowingTaskGroup(of: Void.self) { group in
         for _ in 0..<4 {
-          group.addTask { for _ in 0..<2000 { try await log.report(event) } }
+          group.addTask { for _ in 0..<3000 { try await log.report(event) } }
         }
         try await group.waitForAll()
       }
       await log.close()
       let result = try signer.verify(folder)
       #expect(result.isSound, "\(result.findings.prefix(3))")
-      #expect(result.records >= 8000)
+      #expect(result.records >= 12_000)
     }
   }
 

@@ -65,7 +65,7 @@ extension DataAtRestManager {
         recent = nil
         if let key, let parts = FieldParts(of: field.bytes.span) {
           // Bound by any of its recipients, it is opened for no other context, whichever of them it was opened by.
-          let recipients = try EncryptMessage(parsing: field.bytes, as: .field).recipients
+          let recipients = parts.isShared ? [] : try EncryptMessage(parsing: field.bytes, as: .field).recipients
           let context = recipients.contains(where: \.bindsContext) ? field.context.encoded : nil
           recent = try key.makeOwn(for: DataKeys.Alike(field.bytes, parts, context: context))
         }
