@@ -48,7 +48,8 @@ public struct Timestamp: Sendable, Hashable, Comparable, CustomStringConvertible
   /// ``rfc3339`` without an allocation.
   package var rfc3339Text: InlineArray<30, UInt8> {
     var text = InlineArray<30, UInt8>(repeating: 0)
-    let second = seconds - (nanoseconds % 1_000_000_000 < 0 ? 1 : 0)
+    let rest = nanoseconds % 1_000_000_000
+    let second = seconds - (rest < 0 ? 1 : 0)
     let days = Self.floorDivide(second, 86_400)
     let (year, month, day) = Self.civil(daysSince1970: days)
     let inDay = UInt32(truncatingIfNeeded: second - days * 86_400)
@@ -58,7 +59,7 @@ public struct Timestamp: Sendable, Hashable, Comparable, CustomStringConvertible
     Self.put(inDay / 3600, width: 2, then: ":", at: 13, &text)
     Self.put(inDay / 60 % 60, width: 2, then: ":", at: 16, &text)
     Self.put(inDay % 60, width: 2, then: ".", at: 19, &text)
-    let fraction = UInt32(truncatingIfNeeded: nanoseconds - second * 1_000_000_000)
+    let fraction = UInt32(truncatingIfNeeded: rest < 0 ? rest + 1_000_000_000 : rest)
     Self.put(fraction, width: 9, then: "Z", at: 29, &text)
     return text
   }

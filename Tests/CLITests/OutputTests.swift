@@ -35,6 +35,13 @@ struct OutputTests {
     #expect(outcome.errors.components(separatedBy: "Standard output took not all").count == 3, "\(outcome)")
   }
 
+  @Test("all there ever was")
+  func longAgo() async throws {
+    let outcome = try await run("strongroom log show | wc -l; strongroom log show --since 200000d | wc -l")
+    let counts = outcome.output.lines.map { $0.trimmingCharacters(in: .whitespaces) }
+    #expect(counts.count == 2 && counts[0] == counts[1] && counts[0] != "0", "\(outcome)")
+  }
+
   @Test("a text in the log begins no line and moves no cursor")
   func forgedLine() async throws {
     let outcome = try await run(

@@ -45,6 +45,8 @@ import Testing
     #expect(Timestamp(milliseconds: .max) == last && Timestamp(seconds: .max) == last)
     #expect(last.since(Timestamp(nanoseconds: .min)) > .seconds(500 * 365 * 86_400))
     #expect(last.description == "2262-04-11T23:47:16.854775807Z")
+    #expect(Timestamp(nanoseconds: .min).description == "1677-09-21T00:12:43.145224192Z")
+    #expect(Timestamp(nanoseconds: -1).description == "1969-12-31T23:59:59.999999999Z")
     let foreign = try KeyVersionID(parsing: "ffffffff-ffff-7fff-bfff-ffffffffffff")
     #expect(foreign.created == last)
     #expect(KeyVersionID.make(after: foreign).isUUIDv7)
