@@ -50,6 +50,7 @@ public struct TextTable: RewrapSource {
   }
 
   public var fractionDone: Double? { reader?.fractionDone }
+  public var appearsAtTheEnd: Bool { true }
 
   public mutating func nextBatch() async throws -> [StoredEnvelope]? {
     try open()

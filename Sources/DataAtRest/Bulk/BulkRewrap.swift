@@ -28,30 +28,38 @@ extension DataAtRestManager {
     plan: ([StoredEnvelope]) async throws -> Plan, work: @escaping @Sendable (Plan) async throws -> [BulkOutcome]
   ) async throws -> BulkReport {
     var report = BulkReport()
+    var targets: Set<KeyVersionID> = []
     var done: (batch: [StoredEnvelope], outcomes: [BulkOutcome])?
     var next = try await source.nextBatch()
     while let batch = next {
       try Task.checkCancellation()
       let planned = try await plan(batch)
       async let outcomes = work(planned)
-      if let done { try await store(done.outcomes, of: done.batch, in: &source, options, &report, progress) }
+      if let done { try await store(done.outcomes, of: done.batch, in: &source, options, &report, &targets, progress) }
       next = try await source.nextBatch()
       done = (batch, try await outcomes)
     }
-    if let done { try await store(done.outcomes, of: done.batch, in: &source, options, &report, progress) }
-    if !options.isDryRun { try await source.finish() }
+    if let done { try await store(done.outcomes, of: done.batch, in: &source, options, &report, &targets, progress) }
+    if !options.isDryRun {
+      if source.appearsAtTheEnd { try await checkStillServing(targets) }
+      try await source.finish()
+    }
     report.passedOver = source.passedOver
     return report
   }
 
   private func store<Source: RewrapSource>(
     _ outcomes: [BulkOutcome], of batch: [StoredEnvelope], in source: inout Source, _ options: BulkOptions,
-    _ report: inout BulkReport, _ progress: (Int, Double?) -> Void
+    _ report: inout BulkReport, _ targets: inout Set<KeyVersionID>, _ progress: (Int, Double?) -> Void
   ) async throws {
     var new: [Int: [UInt8]] = [:]
     if !options.isDryRun {
       for (index, outcome) in outcomes.enumerated() {
-        if case .replace(let bytes) = outcome { new[index] = bytes }
+        guard case .replace(let bytes) = outcome else { continue }
+        new[index] = bytes
+        if source.appearsAtTheEnd, let message = try? RewrappableMessage(parsing: bytes).message {
+          targets.formUnion(message.recipients.map(\.kid))
+        }
       }
     }
     let refused = try await source.replace(new)
@@ -68,6 +76,17 @@ extension DataAtRestManager {
       }
     }
     progress(batch.count, source.fractionDone)
+  }
+
+  /// A version that was left meanwhile may be destroyed after a census that could not see what has yet to appear.
+  private func checkStillServing(_ targets: Set<KeyVersionID>) async throws {
+    for id in targets {
+      let version = try await directory.version(id, access: Access())
+      guard directory.failure == nil, version?.state != .active else { continue }
+      throw KMSError(
+        .keyStateForbids, "key version \(id) was left while envelopes were made for it; nothing was changed",
+        advice: "Run the command again.", provider: version?.provider, key: version?.key.description)
+    }
   }
 
   /// One rewrap for each set of recipients in the batch that differs, shared by all items that have it.

@@ -4,7 +4,8 @@ public import KMSCore
 
 /// How many envelopes need each key version.
 public struct Census: Sendable {
-  /// When it was begun: a version that was deactivated before has no new envelopes.
+  /// When it was begun: a version that was deactivated before has no new envelopes, but for those that somebody was
+  /// writing then, which ``DataAtRestManager/destroy(_:justifiedBy:reason:principal:)`` looks for in the log.
   public let taken: Timestamp
   /// Every version that there was then, oldest first.
   public let versions: [KeyVersion]

@@ -30,11 +30,16 @@ public protocol RewrapSource {
   /// How much was given already, 0 to 1; nil when nobody knows.
   var fractionDone: Double? { get }
 
+  /// Whether what was stored is seen by others only when the run is finished. False where a source does not say.
+  var appearsAtTheEnd: Bool { get }
+
   /// How many things were passed over until now, as they are no envelopes. An own source need not count them.
   var passedOver: Int { get }
 }
 
 extension RewrapSource {
+  /// No.
+  public var appearsAtTheEnd: Bool { false }
   /// None.
   public var passedOver: Int { 0 }
 }

@@ -39,7 +39,7 @@ extension DataAtRestManager {
       for content in contents {
         let record = try await readCensus(content, principal: principal)
         try check(record, allowsDestroying: version)
-        try await checkNotActivated(version, since: record)
+        try await checkNotUsed(version, since: record)
         try await checkCachesRanOut(of: version, before: record)
         taken.append("\(record.taken) by \(record.principal)")
       }
@@ -72,21 +72,28 @@ extension DataAtRestManager {
     }
   }
 
-  /// A version that was active again after the census may have newer data. The log tells, where there is one.
-  private func checkNotActivated(_ version: KeyVersion, since record: CensusRecord) async throws {
+  /// A version that was active again after the census may have newer data, and so may one that something was still being
+  /// encrypted under. The log tells, where there is one.
+  private func checkNotUsed(_ version: KeyVersion, since record: CensusRecord) async throws {
     guard let logFolder, let taken = Timestamp(rfc3339: record.taken) else { return }
-    let wasActivated = try await fileJob { _ in
-      var found = false
+    let use = try await fileJob { _ in
+      var found: (wasActivated: Bool, at: Timestamp)?
       try AccessLogReader(directory: logFolder).forEach(
-        matching: AccessFilter(key: version.key.description, operation: .setState, since: taken)
+        matching: AccessFilter(key: version.key.description, outcome: .success, since: taken)
       ) { record, _ in
-        let isThis = record.keyVersion == version.id.description
-        if isThis, record.reason?.hasPrefix(KeyState.active.rawValue) == true { found = true }
+        guard found == nil, record.keyVersion == version.id.description else { return }
+        let isActivation = record.operation == .setState && record.reason?.hasPrefix(KeyState.active.rawValue) == true
+        if isActivation || Self.encrypting.contains(record.operation) { found = (isActivation, record.timestamp) }
       }
       return found
     }
-    guard !wasActivated else {
-      throw CensusRecord.damaged("was taken before version \(version.id) was active again")
-    }
+    guard let use else { return }
+    throw CensusRecord.damaged(
+      use.wasActivated
+        ? "was taken before version \(version.id) was active again"
+        : "was taken before something was encrypted under version \(version.id), at \(use.at)")
   }
+
+  /// After these, there is an envelope under the version that they name.
+  private static let encrypting: Set<AccessEvent.Operation> = [.wrap, .directEncrypt, .encrypt, .reencrypt]
 }

@@ -66,18 +66,20 @@ extension DataAtRestManager {
       guard let name = key ?? event.key else { throw Self.sharedKeyBlob() }
       let header = try await makeHeader(
         for: newKey.value, key: name, context: context, size: max(old.size, FileHeader.defaultSize), access: access,
-        event: &event
-      ).encoded()
-      try await fileJob { checkCancellation in
-        try EnvelopeFile.replace(path, isDryRun: isDryRun) { source, target, _ in
+        event: &event)
+      let file = try await fileJob { checkCancellation in
+        try EnvelopeFile.write(inPlaceOf: path, isDryRun: isDryRun) { source, target, _ in
           guard try FileStream.readHeader(from: source).0 == old else { throw HeaderJournal.changedMeanwhile(path) }
-          _ = try target.writeAll(header)
+          _ = try target.writeAll(header.encoded())
           try FileStream.reseal(from: source, oldKey.value, to: target, newKey.value, context: context) { count in
             progress(count)
             try checkCancellation()
           }
         }
       }
+      let newer = try await newerHeader(
+        than: header, canChange: true, for: newKey.value, key: name, context: context, access: access, event: &event)
+      try await fileJob { _ in try file.commit(start: newer?.encoded()) }
     }
   }
 

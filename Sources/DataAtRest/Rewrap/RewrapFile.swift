@@ -73,27 +73,31 @@ enum EnvelopeFile {
     }
   }
 
-  /// A file with the same owner and permissions takes the old one's place when it is whole; in a dry run it is not
-  /// kept.
+  /// A file with the same owner and permissions takes the old one's place when it is whole.
   static func replace(
-    _ path: FilePath, isDryRun: Bool = false,
-    _ body: (_ source: FileDescriptor, _ target: FileDescriptor, _ size: Int) throws -> Void
+    _ path: FilePath, _ body: (_ source: FileDescriptor, _ target: FileDescriptor, _ size: Int) throws -> Void
   ) throws {
+    try write(inPlaceOf: path, body).commit()
+  }
+
+  /// The same up to the last step; in a dry run nothing is kept, and there is none.
+  static func write(
+    inPlaceOf path: FilePath, isDryRun: Bool = false,
+    _ body: (_ source: FileDescriptor, _ target: FileDescriptor, _ size: Int) throws -> Void
+  ) throws -> PendingFile {
     let source = try FileEndpoint.path(path).open().descriptor
     defer { try? source.close() }
     let status = try FileFailure.mapping("look at", path) { try FileStatus(source) }
     guard !isDryRun else {
       let null = try FileDescriptor.open(FilePath("/dev/null"), .writeOnly, options: .closeOnExec)
-      return try FileFailure.mapping("read", path) {
+      try FileFailure.mapping("read", path) {
         try null.closeAfter { try body(source, null, Int(status.size)) }
       }
+      return PendingFile(nil)
     }
     let file = try AtomicFile(path, replacing: true)
     try file.take(ownerOf: status)
     try FileFailure.mapping("write", path) { try body(source, file.descriptor, Int(status.size)) }
-    try file.prepare()
-    // It took a while: what somebody else put there meanwhile is not replaced by what was there before.
-    guard try FileStatus(path, followingLinks: false) == status else { throw HeaderJournal.changedMeanwhile(path) }
-    try file.commit()
+    return PendingFile(file, replacing: status)
   }
 }
