@@ -365,6 +365,25 @@ struct CacheTests {
   }
 }
 
+extension CacheTests {
+  @Test("a version of no use between does not hide that a key was left later")
+  func censusAfterAFailedRotation() async throws {
+    let manager = try await manager(try CacheLimits(maxAge: .seconds(600)))
+    let ago = { (seconds: Int) in Timestamp.now().advanced(by: .seconds(-seconds)) }
+    let name = try KeyName("older")
+    let old = try await provider.createKeyVersion(NewKeyVersion(key: name, id: .make(now: ago(9000))))
+    let useless = try await provider.createKeyVersion(NewKeyVersion(key: name, id: .make(now: ago(7200))))
+    _ = try await provider.setState(.deactivated, of: useless.id)
+    try await manager.rotate(name, reason: "test")
+    let census = Census(versions: try await manager.keyVersions(), taken: .now().advanced(by: .seconds(1)))
+    let record = try await manager.signOff(CensusRecord(census, places: ["/"], principal: "operator"))
+    let error = try await failure {
+      _ = try await manager.destroy(old.id, justifiedBy: .censuses([record]), reason: "test")
+    }
+    #expect(error.code == .invalidInput && error.message.contains("cache.max-age"), "\(error)")
+  }
+}
+
 private final class Probe: HotKey {
   typealias Tag = Int
   let id: Int

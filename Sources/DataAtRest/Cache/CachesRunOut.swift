@@ -23,9 +23,10 @@ extension DataAtRestManager {
     }
   }
 
-  /// After it nothing was wrapped under the version: its last change of state in the log, or else when the key's next
-  /// version was made.
+  /// After it nothing was wrapped under the version: its last change of state in the log, and when the key's newest
+  /// version was made. One between may have been of no use, or another node may have gone back to this one.
   private func lastWrap(under version: KeyVersion) async throws -> Timestamp? {
+    var logged: Timestamp?
     if let logFolder {
       let changed = try await fileJob { _ in
         var last: Timestamp??
@@ -38,8 +39,10 @@ extension DataAtRestManager {
         }
         return last
       }
-      if let changed { return changed }  // also nil
+      if case .some(nil) = changed { return nil }
+      logged = changed ?? nil
     }
-    return try await keyVersions(of: version.key).first { version.id < $0.id }?.id.created
+    let newest = try await keyVersions(of: version.key).last { version.id < $0.id }?.id.created
+    return [logged, newest].compactMap(\.self).max()
   }
 }
