@@ -89,6 +89,22 @@ struct SharedDEKTests {
     for message in messages { #expect(try await other.decryptString(message, context: context) == "value") }
   }
 
+  @Test("a DEK that was opened under a compromised version is opened anew once it was rewrapped")
+  func compromised() async throws {
+    let manager = try await manager()
+    let old = try #require(try await manager.keyVersions().first)
+    let message = try await manager.encrypt("value", context: context, partition: "a")
+    try await manager.setState(.compromised, of: old.id, reason: "test")
+    let other = try another(store: store)
+    await #expect(throws: KMSError(.keyStateForbids, "")) { try await other.decrypt(message, context: context) }
+    #expect(try await other.decrypt(message, context: context, allowCompromised: true).count == 5)
+    await #expect(throws: KMSError(.keyStateForbids, "")) { try await other.decrypt(message, context: context) }
+    try await manager.rotate(try key, reason: "test")
+    var source = DEKStoreSource(store)
+    #expect(try await manager.rewrap(&source).changed == 1)
+    for _ in 0..<2 { #expect(try await other.decryptString(message, context: context) == "value") }
+  }
+
   @Test("rewrapped also where a token binds each wrapped key to its context")
   func bound() async throws {
     provider.bindsContext = true

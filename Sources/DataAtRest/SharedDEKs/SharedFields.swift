@@ -78,8 +78,10 @@ extension DataAtRestManager {
       blob, allowCompromised: allowCompromised, access: access, event: &event
     ) { recipient, version, provider in
       let i = blob.recipients.firstIndex(of: recipient) ?? 0
+      // Since it was kept, the blob may have been rewrapped for another version.
       let found = try await dataKeys.sharedOpening.key(
-        for: DataKeys.Shared(id: id, recipient: i), limits: configuration.sharedDEKs
+        for: DataKeys.Shared(id: id, recipient: i), limits: configuration.sharedDEKs,
+        isSpent: { $0.version.id != version.id }
       ) {
         let cek = try await provider.unwrap(
           recipient.wrapped, under: version.id, aad: EncryptMessage.recipientAAD(context))
