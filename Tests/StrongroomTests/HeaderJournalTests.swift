@@ -125,10 +125,19 @@ struct HeaderJournalTests {
       try state.set(header: state.old, journal: state.old + state.new)
       try await manager.encryptFile(from: .path(plain), to: .path(state.path, replacing: true))
       let before = try state.path.content
+      #expect(try await decrypted(state.path) == "another")
       var source = EnvelopeFiles([state.path])
       #expect(try await manager.rewrap(&source).counts == [0, 1, 0])
       #expect(try state.path.content == before && !state.journal.isThere)
       #expect(try await decrypted(state.path) == "another")
+
+      // Also by less than a file.
+      try Data(try await manager.encrypt("a value")).write(to: URL(filePath: state.path.string))
+      try Data(state.old + state.new).write(to: URL(filePath: state.journal.string))
+      #expect(try await decrypted(state.path) == "a value")
+      source = EnvelopeFiles([state.path])
+      #expect(try await manager.rewrap(&source).counts == [0, 1, 0])
+      #expect(!state.journal.isThere)
     }
   }
 

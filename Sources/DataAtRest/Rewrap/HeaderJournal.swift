@@ -46,10 +46,9 @@ package struct HeaderJournal {
       guard exists else { return }  // finished by another process while this one waited for the lock
       let (old, new) = try content()
       let current = try target.readFully(upTo: new.count)
-      let isOurs = current.count == new.count && zip(current, zip(old, new)).allSatisfy { $0 == $1.0 || $0 == $1.1 }
-      if isOurs { return try apply(new, to: target) }
+      if Self.isBetween(current, old, new) { return try apply(new, to: target) }
       // The file was replaced by a whole one since: the journal is of the past.
-      guard (try? FileHeader(startOf: current)) != nil else {
+      guard Self.isWhole(current) else {
         throw KMSError(
           .malformedEnvelope, "\(file) is neither as it was nor as it was to become when a rewrap in place was cut off",
           advice: "Take a good copy of it, then remove \(path).")
@@ -74,14 +73,27 @@ package struct HeaderJournal {
     return (old, new)
   }
 
-  /// For readers: a file whose header is neither the old one nor the new one waits for a rewrap.
+  /// For readers: a file whose header is a part of the old one and a part of the new one waits for a rewrap.
   ///
   /// - Throws: ``KMSError/Code/malformedEnvelope``, which says so.
   package func check() throws {
     guard exists, let (old, new) = try? content(), let current = try? EnvelopeFile.start(of: file, count: old.count),
-      current != old, current != new
+      current != old, current != new, Self.isBetween(current, old, new)
     else { return }
     throw cutOff
+  }
+
+  /// Whether each byte is the old one or the new one.
+  private static func isBetween(_ current: [UInt8], _ old: [UInt8], _ new: [UInt8]) -> Bool {
+    current.count == new.count && zip(current, zip(old, new)).allSatisfy { $0 == $1.0 || $0 == $1.1 }
+  }
+
+  /// Whether an envelope begins so, of a file or of less.
+  private static func isWhole(_ start: [UInt8]) -> Bool {
+    switch EnvelopeKind.detect(start) {
+    case .file, nil: (try? FileHeader(startOf: start)) != nil
+    case .field, .keyBlob, .encrypt0: true
+    }
   }
 
   var cutOff: KMSError {
