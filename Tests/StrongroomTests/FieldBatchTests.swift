@@ -64,6 +64,37 @@ struct FieldBatchTests {
     #expect("\(rows[0]) \(String(reflecting: rows[0]))" == "field of 7 bytes field of 7 bytes")
   }
 
+  @Test("what is known of a field is not told of the next one")
+  func eachItsOwn() async throws {
+    let manager = try await manager(DataAtRestConfig(cache: CacheLimits(maxBytes: 10)))
+    _ = try await manager.encrypt([Field("1"), Field("2"), Field("longer than the cache is for")])
+    #expect(provider.wraps == 2)
+    let uncached = recorder.events.filter { $0.operation == .encrypt && !$0.cached }
+    #expect(uncached.map { $0.count ?? 1 }.reduce(0, +) == 2)
+
+    try await manager.updateConfiguration(DataAtRestConfig())
+    var foreign = try await manager.encrypt("x")
+    let kid = try #require(try EncryptMessage(parsing: foreign, as: .field).recipients.first?.kid.bytes)
+    let place = try #require((0..<foreign.count - 16).first { foreign[$0..<$0 + 16].elementsEqual(kid) })
+    foreign[place] ^= 1
+    let fields = [Field(try await manager.encrypt("y")), Field(foreign)]
+    #expect(try await failure { _ = try await manager.decrypt(fields) }.code == .notOurs)
+    let event = try #require(recorder.events.last)
+    #expect(event.errorCode == .notOurs && event.key == nil && event.version == nil)
+  }
+
+  @Test("a sequence ends with its first failure")
+  func sequenceEnds() async throws {
+    let manager = try await manager(DataAtRestConfig(cache: CacheLimits()))
+    let rows = (0..<1000).map { Field("value \($0)") }
+    var messages = try await manager.encrypt(rows)
+    messages[3][60] ^= 1
+    var iterator = manager.decrypting(messages.map { Field($0) }).makeAsyncIterator()
+    await #expect(throws: KMSError(.doesNotOpen, "")) { try await iterator.next() }
+    #expect(try await iterator.next() == nil)
+    #expect(try await iterator.next() == nil)
+  }
+
   @Test("rows are taken as they are asked for")
   func sequence() async throws {
     let manager = try await manager(DataAtRestConfig(cache: CacheLimits()))

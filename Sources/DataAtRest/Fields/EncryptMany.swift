@@ -27,7 +27,7 @@ extension DataAtRestManager {
         tally.add(recent.version.id, of: recent.version, names: field.context.names)
         return try recent.seal(field.bytes.span, context: field.context)
       } otherwise: { field in
-        event.access.take(field.context)
+        event.begin(field.context)
         let (sealed, key) = try await seal(
           field.bytes, context: field.context, partition: partition, key: name, config, access: event.access,
           event: &event)
@@ -58,7 +58,7 @@ extension DataAtRestManager {
           recent.version.id, of: recent.version, names: field.context.names, tag: field.context.tag)
         return plaintext
       } otherwise: { field in
-        event.access.take(field.context)
+        event.begin(field.context)
         let (plaintext, key) = try await open(
           field.bytes, context: field.context, allowCompromised: allowCompromised, config, access: event.access,
           event: &event)
@@ -116,5 +116,13 @@ extension DataAtRestManager {
       results.append(result)
     }
     return true
+  }
+}
+
+extension AccessEvent {
+  /// The next one of many: what is known of the one before is not true of it.
+  fileprivate mutating func begin(_ context: EncryptionContext) {
+    (key, version, provider, cached) = (nil, nil, nil, false)
+    access.take(context)
   }
 }

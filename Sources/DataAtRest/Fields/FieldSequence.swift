@@ -50,21 +50,26 @@ public struct FieldSequence<Rows: Sequence<Field>>: AsyncSequence {
     private let work: @Sendable ([Field]) async throws -> [[UInt8]]
     private var done: [[UInt8]] = []
     private var position = 0
+    private var hasFailed = false
 
     init(_ rows: Rows.Iterator, _ work: @escaping @Sendable ([Field]) async throws -> [[UInt8]]) {
       self.rows = rows
       self.work = work
     }
 
-    /// - Throws: what encryption or decryption throws.
+    /// - Throws: what encryption or decryption throws; then nothing comes after it.
     public mutating func next() async throws -> [UInt8]? {
       if position == done.count {
+        guard !hasFailed else { return nil }
         var (batch, bytes): ([Field], Int) = ([], 0)
         while batch.count < Self.mostRows, bytes < Self.mostBytes, let row = rows.next() {
           batch.append(row)
           bytes += row.bytes.count
         }
-        (done, position) = (batch.isEmpty ? [] : try await work(batch), 0)
+        do { (done, position) = (batch.isEmpty ? [] : try await work(batch), 0) } catch {
+          hasFailed = true
+          throw error
+        }
         if done.isEmpty { return nil }
       }
       defer { position += 1 }
