@@ -50,6 +50,8 @@ import Testing
     let foreign = try KeyVersionID(parsing: "ffffffff-ffff-7fff-bfff-ffffffffffff")
     #expect(foreign.created == last)
     #expect(KeyVersionID.make(after: foreign).isUUIDv7)
+    let later = try KeyVersionID(parsing: "a0000000-0000-7000-8000-000000000001")
+    #expect(later < .make(after: later))
   }
 
   @Test func theTransitionTableHasNoWayBackFromCompromisedOrDestroyed() {

@@ -50,6 +50,23 @@ struct RotateDueTests {
     await bench.manager.close()
   }
 
+  @Test("a key whose ids are of the future is rotated once in an interval all the same", arguments: [true, false])
+  func ahead(isLogged: Bool) async throws {
+    let folder = TemporaryFolder()
+    let bench = try Bench(logIn: isLogged ? folder : nil)
+    let k = try KeyName("k")
+    let ahead = try await bench.provider.createKeyVersion(
+      NewKeyVersion(key: k, id: .make(now: .now().advanced(by: day * 3000))))
+    #expect(try await bench.manager.isRotationDue(k))
+    let first = try await bench.manager.rotateDue()
+    let new = try #require(first.first?.version)
+    #expect(ahead.id < new.id)
+    #expect(try await bench.manager.rotateDue().map(\.plan.standing) == [.notDue])
+    #expect(try await !bench.manager.isRotationDue(k))
+    #expect(try await bench.manager.rotateDue(now: .now().advanced(by: day)).first?.version != nil)
+    await bench.manager.close()
+  }
+
   @Test("one failing key stops no other; a retired one stays retired")
   func others() async throws {
     let bench = try Bench()

@@ -50,6 +50,21 @@ struct RotationScheduleTests {
     }
   }
 
+  @Test("a version that a wrong clock dated ahead is due by when it was made, as far as that is known")
+  func madeInTheFuture() throws {
+    let ahead = try version(age: -100_000_000)
+    func standing(_ version: KeyVersion, rotated: Int?) throws -> RotationStanding {
+      let times = rotated.map { [k: now.advanced(by: .seconds(-$0))] } ?? [:]
+      let plans = schedule.plans([version], provider: "hsm", failures: [:], rotated: times, now: now)
+      return try #require(plans.first).standing
+    }
+    #expect(try standing(ahead, rotated: nil) == .due)
+    #expect(try standing(ahead, rotated: 86_400) == .due)
+    #expect(try standing(ahead, rotated: 86_399) == .notDue)
+    // A little is what clocks differ by.
+    #expect(try standing(try version(age: -3600), rotated: nil) == .notDue)
+  }
+
   @Test("a key that was retired is left alone")
   func retired() throws {
     let plan = try plan([try version(age: 900_000, .deactivated), try version(age: 600_000, .suspended)])

@@ -56,7 +56,12 @@ extension DataAtRestManager {
     let purpose = try await purpose(of: key)
     guard purpose != .recovery else { return false }
     let current = try await directory.current(of: key, purpose: purpose, access: Access(principal: principal))
-    return current.isDue(interval: configuration.keyRotationInterval, now: .now())
+    let now = Timestamp.now()
+    guard current.isDatedAhead(of: now) else {
+      return current.isDue(interval: configuration.keyRotationInterval, now: now)
+    }
+    let plan = try await rotationPlans(now: now, principal: principal).first { $0.key == key }
+    return plan.map { $0.standing != .notDue } ?? false
   }
 
   func purpose(of key: KeyName) async throws -> KeyPurpose {
@@ -67,8 +72,16 @@ extension DataAtRestManager {
 extension KeyVersion {
   /// Whether a current version of this age is due for rotation. An adopted one, whose age nobody knows, is; a
   /// recovery key, which does not rotate, is not.
+  ///
+  /// The age of one that is dated ahead is not known either, but may be known of its rotation: see
+  /// ``DataAtRestManager/rotationPlans(now:principal:)``.
   public func isDue(interval: Duration, now: Timestamp) -> Bool {
     guard purpose != .recovery else { return false }
     return id.created.map { now.since($0) >= interval } ?? true
+  }
+
+  /// Whether its id tells a time more than an hour to come: a node's clock was wrong, or somebody else made the id.
+  public func isDatedAhead(of now: Timestamp) -> Bool {
+    id.created.map { $0 > now.advanced(by: .seconds(3600)) } ?? false
   }
 }

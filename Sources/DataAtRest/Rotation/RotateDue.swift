@@ -17,8 +17,10 @@ extension DataAtRestManager {
   /// How every key of the provider that makes new versions stands with its rotation. Changes nothing.
   public func rotationPlans(now: Timestamp = .now(), principal: String? = nil) async throws -> [RotationPlan] {
     let versions = try await directory.reachable(access: Access(principal: principal))
+    let isAhead = versions.contains { $0.state == .active && $0.isDatedAhead(of: now) }
     return RotationSchedule(interval: configuration.keyRotationInterval).plans(
-      versions, provider: providers.primaryName, failures: try await rotationFailures(now: now), now: now)
+      versions, provider: providers.primaryName, failures: try await rotationFailures(now: now),
+      rotated: isAhead ? try await lastRotations(now: now) : [:], now: now)
   }
 
   /// Rotates every key that is due, and finishes rotations that were cut off. For cron, a timer, or a service.

@@ -57,27 +57,36 @@ public struct RotationSchedule: Sendable, Hashable {
 
   /// The plan of every key that has versions in `provider`, by name. Keys of other purposes than wrap and encrypt
   /// are not rotated by time, and left out.
+  ///
+  /// - Parameter rotated: when keys were last rotated; asked only where a version's id is dated ahead.
   public func plans(
-    _ versions: [KeyVersion], provider: String, failures: [KeyName: RotationFailures], now: Timestamp
+    _ versions: [KeyVersion], provider: String, failures: [KeyName: RotationFailures],
+    rotated: [KeyName: Timestamp] = [:], now: Timestamp
   ) -> [RotationPlan] {
     Dictionary(grouping: versions, by: \.key)
       .filter { $1.contains { $0.provider == provider && ($0.purpose == .wrap || $0.purpose == .encrypt) } }
       .sorted { $0.key < $1.key }
-      .map { key, versions in plan(key, versions, provider: provider, failures: failures[key], now: now) }
+      .map { key, versions in
+        plan(
+          key, versions, provider: provider, failures: failures[key], rotated: rotated[key], now: now)
+      }
   }
 
   /// - Parameters:
   ///   - versions: all of the key, in whatever provider.
   ///   - provider: the one that makes new versions; its newest active one is current.
   func plan(
-    _ key: KeyName, _ versions: [KeyVersion], provider: String, failures: RotationFailures?, now: Timestamp
+    _ key: KeyName, _ versions: [KeyVersion], provider: String, failures: RotationFailures?,
+    rotated: Timestamp? = nil, now: Timestamp
   ) -> RotationPlan {
     guard let current = versions.filter({ $0.provider == provider }).current else {
       return RotationPlan(key: key, current: nil, standing: .inactive, next: nil)
     }
     let isInterrupted = versions.contains { $0.state == .active && $0.id < current.id }
-    let due = current.id.created.map { $0.advanced(by: interval) } ?? now
-    guard isInterrupted || current.isDue(interval: interval, now: now) else {
+    // What a clock dated ahead tells no age, nor do the ids after it, which are later still.
+    let made = current.isDatedAhead(of: now) ? rotated : current.id.created
+    let due = made.map { $0.advanced(by: interval) } ?? now
+    guard isInterrupted || due <= now else {
       return RotationPlan(key: key, current: current, standing: .notDue, next: due)
     }
     // One of the far future was told by a clock that was set since: it says nothing of when to try again.

@@ -82,8 +82,9 @@ public struct KeyVersionID: Sendable, Hashable, Comparable, CustomStringConverti
 
   /// A new UUIDv7, later than `previous` even if this node's clock is behind the one that made it.
   public static func make(after previous: KeyVersionID? = nil, now: Timestamp = .now()) -> KeyVersionID {
-    let earliest = previous?.created.map { $0.milliseconds + 1 } ?? 0
-    let milliseconds = UInt64(max(now.milliseconds, earliest))
+    // Not by way of a time: an adopted id may look like a UUIDv7 of the year 6000, and no time is that late.
+    let earliest = previous?.uuid.map { ($0.high >> 16) + 1 } ?? 0
+    let milliseconds = min(max(UInt64(max(0, now.milliseconds)), earliest), 1 << 48 - 1)
     var random = SystemRandomNumberGenerator()
     let (high, low): (UInt64, UInt64) = (random.next(), random.next())
     return KeyVersionID(

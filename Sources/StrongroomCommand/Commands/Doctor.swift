@@ -194,6 +194,7 @@ struct Doctor: AsyncParsableCommand {
 /// `3 d`, `5 h`, `12 min`: how old a version is, for a person.
 func age(of version: KeyVersion) -> String {
   guard let created = version.id.created else { return "age unknown" }
+  if version.isDatedAhead(of: .now()) { return "dated ahead, \(created.description.prefix(10))" }
   let seconds = max(0, Timestamp.now().since(created).components.seconds)
   switch seconds {
   case ..<120: return "\(seconds) s old"
