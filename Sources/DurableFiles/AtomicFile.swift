@@ -46,7 +46,7 @@ package struct AtomicFile: ~Copyable {
     _ = flock(descriptor.rawValue, LOCK_EX | LOCK_NB)  // nobody else has it yet
   }
 
-  /// Gives the file the owner, group and permissions of the one that it is to replace.
+  /// Gives the file the owner, group, permissions and access control list of the one that it is to replace.
   package func take(ownerOf other: FileStatus) throws {
     try FileFailure.mapping("give the owner of the old file to the new", path) {
       let own = try FileStatus(descriptor)
@@ -54,6 +54,10 @@ package struct AtomicFile: ~Copyable {
         guard fchown(descriptor.rawValue, other.owner, other.group) == 0 else { throw Errno(rawValue: errno) }
       }
       guard fchmod(descriptor.rawValue, other.mode & 0o777) == 0 else { throw Errno(rawValue: errno) }
+      // Where there is one, the group's permissions above are its mask, and without it they would be the group's own.
+      guard unsafe linux_copy_acl(path.string, descriptor.rawValue) == 0 else {  // a Swift string, for the call only
+        throw Errno(rawValue: errno)
+      }
     }
   }
 
