@@ -3,10 +3,16 @@ internal import KMSCore
 /// One field of an RFC 4180 table, with what is needed to write it back byte for byte.
 package struct CSVField {
   /// Without quotes, and doubled quotes as one.
-  package var value: [UInt8]
-  package let isQuoted: Bool
+  package private(set) var value: [UInt8]
+  package private(set) var isQuoted: Bool
   /// What ended it: a comma, a line end, or nothing at the end of the file.
   package let terminator: [UInt8]
+
+  /// Puts another value here, in quotes where it needs them; those that are there stay.
+  package mutating func replace(with new: [UInt8]) {
+    value = new
+    isQuoted = isQuoted || new.contains { [0x22, 0x2C, 0x0A, 0x0D].contains($0) }
+  }
 
   package var endsRow: Bool { terminator != [0x2C] }
 

@@ -63,9 +63,13 @@ struct CSVFormat: TableFormat {
 }
 
 extension [CSVField] {
-  /// - Throws: ``KMSError/Code/invalidInput`` when the header has no such column.
+  /// - Throws: ``KMSError/Code/invalidInput`` when the header has no such column, or more than one.
   package func index(of name: String) throws -> Int {
     let names = map { String(decoding: $0.value, as: UTF8.self) }
+    guard names.count(where: { $0 == name }) < 2 else {
+      throw KMSError(
+        .invalidInput, "the table has more than one column '\(name)'", advice: "Give each a name of its own.")
+    }
     guard let index = names.firstIndex(of: name) else {
       throw KMSError(
         .invalidInput, "the table has no column '\(name)'", advice: "It has: \(names.joined(separator: ", ")).")

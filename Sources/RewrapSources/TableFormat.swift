@@ -42,7 +42,7 @@ public struct TableColumns: Sendable {
 
   /// See the properties.
   public init(_ columns: [String], rowKey: String? = nil, context: [(name: String, value: String)] = []) {
-    self.columns = columns
+    self.columns = columns.enumerated().filter { !columns[..<$0.offset].contains($0.element) }.map(\.element)
     self.rowKey = rowKey
     self.context = context
   }

@@ -16,6 +16,7 @@ struct TableOptions: ParsableArguments {
   var isUsed: Bool { !column.isEmpty }
 
   func validate() throws {
+    guard Set(column).count == column.count else { throw ValidationError("--column names a column twice.") }
     guard rowKey == nil || isUsed else { throw ValidationError("--row-key needs --column.") }
     guard rowKey.map({ !column.contains($0) }) ?? true else {
       throw ValidationError("--row-key names a column that stays readable; it is among --column.")
@@ -51,7 +52,7 @@ struct TableOptions: ParsableArguments {
         }
         var pairs = context + [(name: "column", value: name)]
         if let row { pairs.append((name: "row", value: String(decoding: fields[row].value, as: UTF8.self))) }
-        fields[index].value = try await change(fields[index].value, EncryptionContext(pairs))
+        fields[index].replace(with: try await change(fields[index].value, EncryptionContext(pairs)))
       }
       output += fields.flatMap(\.encoded)
       bar.add(fields.reduce(0) { $0 + $1.value.count + 1 })
