@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <sched.h>
 #include <sys/vfs.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -49,4 +50,12 @@ int linux_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
 int linux_processor(void) {
     int processor = sched_getcpu();
     return processor > 0 ? processor : 0;
+}
+
+int linux_copy_acl(const char *from, int file) {
+    static const char name[] = "system.posix_acl_access";
+    char list[65536]; /* the most that an attribute may have */
+    ssize_t size = getxattr(from, name, list, sizeof list);
+    if (size < 0) return errno == ENODATA || errno == ENOTSUP ? 0 : -1;
+    return fsetxattr(file, name, list, (size_t)size, 0);
 }

@@ -32,6 +32,14 @@ int linux_semaphore_wait(sem_t *semaphore, long nanoseconds);
 /* The kind of file system that the file is on, as in statfs(2); 0 when that cannot be said. */
 unsigned linux_file_system(int file);
 
+/* Gives `file` the access control list of the file named, where that has one: 0; -1 where it could not, with errno. */
+int linux_copy_acl(const char *from, int file);
+
+/* Switches a terminal's echo off until linux_unsilence_terminal; 0 when it is. A signal that ends the process meanwhile
+   finds it on again. For one caller at a time. */
+int linux_silence_terminal(int terminal);
+void linux_unsilence_terminal(void);
+
 /* One look of many at a value that another thread is about to change. */
 static inline void linux_pause(void) {
 #if defined(__x86_64__)

@@ -1,3 +1,4 @@
+internal import CLinux
 internal import DurableFiles
 internal import Glibc
 internal import KMSCore
@@ -5,8 +6,8 @@ internal import SystemPackage
 
 /// The first line that a program prints: a password manager's, a vault's, or a script's.
 ///
-/// The program is started without a shell, as its words stand; its standard error is this process's. What it prints
-/// goes through a pipe into locked memory.
+/// The program is started without a shell, as its words stand; its standard error is this process's, and its standard
+/// input where that is a terminal. What it prints goes through a pipe into locked memory.
 func commandSecret(
   _ command: String, _ environment: [String: String], _ what: String, isWhole: Bool
 ) throws -> SecretBytes {
@@ -30,7 +31,7 @@ func commandSecret(
       return status
     }
     do {
-      process = start(program, words, environment, output: input, notInherited: output)
+      process = start(program, words, environment, output: input)
       try input.close()
       guard process != nil else { throw unavailable("cannot be started") }
       let secret = try secret(from: output, untilLineEnd: !isWhole)
@@ -48,15 +49,17 @@ func commandSecret(
 
 /// - Returns: nil when it cannot be started.
 private func start(
-  _ program: String, _ words: [String], _ environment: [String: String], output: FileDescriptor,
-  notInherited: FileDescriptor
+  _ program: String, _ words: [String], _ environment: [String: String], output: FileDescriptor
 ) -> pid_t? {
   var actions = unsafe posix_spawn_file_actions_t()  // a local value, for the call only
   unsafe posix_spawn_file_actions_init(&actions)  // a local value, for the call only
   defer { unsafe posix_spawn_file_actions_destroy(&actions) }  // ours, freed once
-  unsafe posix_spawn_file_actions_adddup2(&actions, output.rawValue, 1)  // a local value, for the call only
-  unsafe posix_spawn_file_actions_addclose(&actions, output.rawValue)  // a local value, for the call only
-  unsafe posix_spawn_file_actions_addclose(&actions, notInherited.rawValue)  // a local value, for the call only
+  // What is piped into this process is data, and none of the program's.
+  if isatty(STDIN_FILENO) == 0 {
+    unsafe posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0)  // for the call only
+  }
+  unsafe posix_spawn_file_actions_adddup2(&actions, output.rawValue, STDOUT_FILENO)  // a local value, for the call only
+  unsafe linux_spawn_close_from(&actions, 3)  // as above; no key file, no token, no end of the pipe for it
   // This thread may have signals blocked that the program needs: SIGPIPE ends one that prints on.
   var attributes = posix_spawnattr_t()
   var none = sigset_t()

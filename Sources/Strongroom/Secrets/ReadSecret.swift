@@ -1,6 +1,8 @@
+internal import CLinux
 internal import DurableFiles
 internal import Glibc
 package import KMSCore
+internal import Synchronization
 package import SystemPackage
 
 extension SecretSource {
@@ -95,6 +97,9 @@ private func credentialSecret(
   return try fileSecret(FilePath(folder).appending(name), what, isWhole: isWhole)
 }
 
+/// There is one terminal, and one person at it.
+private let prompting = Mutex(())
+
 /// Asks on the terminal itself, so that it works while standard input and output are in use. No echo.
 private func promptedSecret(_ text: String) throws -> SecretBytes {
   guard let terminal = try? FileDescriptor.open(FilePath("/dev/tty"), .readWrite, options: .closeOnExec) else {
@@ -102,15 +107,16 @@ private func promptedSecret(_ text: String) throws -> SecretBytes {
       .secretUnavailable, "there is no terminal to ask on", advice: "Name a file, variable or credential instead.")
   }
   defer { try? terminal.close() }
-  var before = termios()
-  unsafe tcgetattr(terminal.rawValue, &before)  // `before` outlives the call
-  var silent = before
-  silent.c_lflag &= ~tcflag_t(ECHO)
-  unsafe tcsetattr(terminal.rawValue, TCSAFLUSH, &silent)  // as above
-  defer {
-    unsafe tcsetattr(terminal.rawValue, TCSAFLUSH, &before)  // as above
-    _ = try? terminal.writeAll("\n".utf8)
+  return try prompting.withLock { _ in
+    guard linux_silence_terminal(terminal.rawValue) == 0 else {
+      throw KMSError(
+        .secretUnavailable, "the terminal's echo cannot be switched off", advice: "Name a file or variable instead.")
+    }
+    defer {
+      linux_unsilence_terminal()
+      _ = try? terminal.writeAll("\n".utf8)
+    }
+    try FileFailure.mapping("ask on", "/dev/tty") { _ = try terminal.writeAll("\(text): ".utf8) }
+    return try FileFailure.mapping("read", "/dev/tty") { try secret(from: terminal) }
   }
-  try FileFailure.mapping("ask on", "/dev/tty") { _ = try terminal.writeAll("\(text): ".utf8) }
-  return try FileFailure.mapping("read", "/dev/tty") { try secret(from: terminal) }
 }
