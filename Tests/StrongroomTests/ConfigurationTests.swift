@@ -36,6 +36,38 @@ struct ConfigurationTests {
     }
   }
 
+  @Test(
+    "a section with nothing in it is not passed over",
+    arguments: [
+      ("cache: {}", "cache: the section is empty"), ("cache:", "cache: the section is empty"),
+      ("  test: {}", "providers.test.type is missing"), ("  test:", "providers.test.type is missing"),
+      ("cahce: {}", "there is no setting 'cahce'"), ("access-log: { pth: {} }", "there is no setting 'access-log.pth'"),
+    ])
+  func emptySection(yaml: String, message: String) async throws {
+    try await withFolder { folder in
+      let error = try await failure { _ = try configuration(Self.memory + yaml + "\n", in: folder) }
+      #expect(error.code == .configurationInvalid && error.message.contains(message), "\(error)")
+      _ = try configuration(Self.memory + "access-log:\nalerts: {}\n", in: folder)
+    }
+  }
+
+  @Test(
+    "a shell's word for the home folder makes no folder of that name",
+    arguments: [
+      "access-log: { path: ~/log }", "access-log: { path: ~ }", "alerts: { send-to: [\"file:~/alerts\"] }",
+      "metrics: { file: ~/x.prom }",
+    ])
+  func home(yaml: String) async throws {
+    try await withFolder { folder in
+      let error = try await failure { _ = try configuration(Self.memory + yaml + "\n", in: folder) }
+      #expect(error.code == .configurationInvalid && error.message.contains("'~' stands for no folder here"))
+      let overridden = try await failure {
+        _ = try configuration(Self.memory, in: folder, environment: ["STRONGROOM_ACCESS_LOG_PATH": "~/log"])
+      }
+      #expect(overridden.message.hasPrefix("STRONGROOM_ACCESS_LOG_PATH: "), "\(overridden)")
+    }
+  }
+
   @Test("for ever is a time, and absurd ones are none")
   func longTimes() async throws {
     try await withFolder { folder in

@@ -4,7 +4,7 @@ internal import KMSCore
 extension CacheLimits {
   /// What the section `cache` says; nil where it says nothing, or `max-age: 0`: then nothing is cached.
   init?(_ settings: Settings) throws {
-    let isThere = settings.entries.keys.contains { $0.hasPrefix("cache.") }
+    let isThere = settings.hasSettings(under: "cache")
     let maxAge = try settings.duration("cache.max-age") ?? .seconds(300)
     let maxMessages = try settings.count("cache.max-messages") ?? 1 << 24
     let maxBytes = try settings.bytes("cache.max-bytes") ?? CacheLimits.mostBytes

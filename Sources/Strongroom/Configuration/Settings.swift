@@ -12,6 +12,8 @@ struct Settings {
   }
 
   private(set) var entries: [String: Entry] = [:]
+  /// Sections with nothing in them, and where they stand.
+  private var emptySections: [String: String] = [:]
 
   /// - Parameters:
   ///   - yaml: the file's text; empty for none.
@@ -26,13 +28,26 @@ struct Settings {
     }
     if let root, !(root.scalar?.string.isEmpty ?? false) { try add(root, path: [], file: file) }
     for (path, entry) in entries where Schema.leaf(path) == nil { throw Self.unknown(path, entry.origin) }
+    for (path, origin) in emptySections where !Schema.isSection(path) { throw Self.unknown(path, origin) }
     try override(from: environment)
+    if let origin = emptySections["cache"], !hasSettings(under: "cache") {
+      throw KMSError(
+        .configurationInvalid, "\(origin): cache: the section is empty, and the cache is off unless it is there",
+        advice: "Say how long content keys are kept, such as 'max-age: 5m', or leave the section out.")
+    }
+    for (path, entry) in entries where entry.values.contains(where: Self.namesHome) {
+      throw Self.invalid(path, entry, "'~' stands for no folder here", "Write the path out.")
+    }
   }
 
   /// Names under `providers`, sorted.
   var providerNames: [String] {
-    Set(entries.keys.filter { $0.hasPrefix("providers.") }.map { String($0.split(separator: ".")[1]) }).sorted()
+    let paths = Array(entries.keys) + Array(emptySections.keys)
+    return Set(paths.filter { $0.hasPrefix("providers.") }.map { String($0.split(separator: ".")[1]) }).sorted()
   }
+
+  /// Whether a section says anything.
+  func hasSettings(under section: String) -> Bool { entries.keys.contains { $0.hasPrefix(section + ".") } }
 
   func text(_ path: String) throws -> String? {
     guard let entry = entries[path] else { return nil }
@@ -82,8 +97,7 @@ struct Settings {
         }
         try add(value, path: path + [name], file: file)
       }
-      // `test: {}` is a provider whose every setting has its default
-      if mapping.isEmpty, path.count == 2 { entries[path.joined(separator: ".") + ".type"] = nil }
+      if mapping.isEmpty, !path.isEmpty { emptySections[path.joined(separator: ".")] = place }
     case .sequence(let sequence):
       let values = try sequence.map { item in
         guard case .scalar(let scalar) = item else {
@@ -100,8 +114,12 @@ struct Settings {
         throw KMSError(
           .configurationInvalid, "\(place) holds no settings", advice: "See docs/configuration.md for an example.")
       }
-      if Schema.isSection(path.joined(separator: ".")), scalar.string.isEmpty { return }
-      entries[path.joined(separator: ".")] = Entry(values: [scalar.string], isList: false, origin: place)
+      let name = path.joined(separator: ".")
+      if Schema.isSection(name), scalar.string.isEmpty {
+        emptySections[name] = place
+      } else {
+        entries[name] = Entry(values: [scalar.string], isList: false, origin: place)
+      }
     case .alias:
       throw KMSError(.configurationInvalid, "\(place): YAML aliases are not read", advice: "Write it out.")
     }
@@ -115,6 +133,11 @@ struct Settings {
       let values = isList ? value.split(separator: ",").map { $0.trimmed } : [value]
       entries[path] = Entry(values: values, isList: isList, origin: name)
     }
+  }
+
+  // A shell's abbreviation: taken as it stands, it would make a folder of that name.
+  private static func namesHome(_ value: String) -> Bool {
+    ["", "file:", "command:"].contains { value.hasPrefix($0 + "~/") } || value == "~"
   }
 
   private static func invalid(_ path: String, _ entry: Entry?, _ problem: String, _ advice: String) -> KMSError {
