@@ -43,29 +43,37 @@ def verified(public_key, text, signature):
         return subprocess.run(command, capture_output=True).returncode == 0
 
 
+def require(condition, why="is no such proof"):
+    # No `assert`: python -O leaves those out.
+    if not condition:
+        raise ValueError(why)
+
+
 def check(proof, key):
     name, key_hash, encoded = key.strip().split("+", 2)
     kind, public_key = base64.b64decode(encoded)[0], base64.b64decode(encoded)[1:]
     head, note = proof.split("\n\n", 1)
     lines = head.split("\n")
-    assert lines[0] == "c2sp.org/tlog-proof@v1" and lines[1].startswith("extra ") and lines[2].startswith("index ")
+    require(len(lines) > 2 and lines[0] == "c2sp.org/tlog-proof@v1")
+    require(lines[1].startswith("extra ") and lines[2].startswith("index "))
     record, index = base64.b64decode(lines[1][6:]), int(lines[2][6:])
     path = [base64.b64decode(line) for line in lines[3:]]
     text, signatures = note.rsplit("\n\n", 1)
     text += "\n"
     dash, signer, value = signatures.strip().split(" ")
     value = base64.b64decode(value)
-    assert kind == 2 and dash == "\u2014" and signer == name
-    assert value[:4].hex() == key_hash == hashlib.sha256(public_key).digest()[:4].hex()
-    assert verified(public_key, text.encode(), value[4:]), "the signature is not the key's"
+    require(kind == 2 and dash == "\u2014" and signer == name, "the signature is not the key's")
+    require(value[:4].hex() == key_hash == hashlib.sha256(public_key).digest()[:4].hex(), "the signature is not the key's")
+    require(verified(public_key, text.encode(), value[4:]), "the signature is not the key's")
     origin, size, expected = text.split("\n")[:3]
     leaf = hashlib.sha256(b"\x00" + record).digest()
-    assert index < int(size) and root(leaf, index, int(size), path) == base64.b64decode(expected)
+    require(0 <= index < int(size), "the checkpoint does not cover the record")
+    require(root(leaf, index, int(size), path) == base64.b64decode(expected), "the record is not in the checkpoint's tree")
     return record
 
 
 if __name__ == "__main__":
     try:
         print(check(open(sys.argv[1]).read(), open(sys.argv[2]).read()).decode())
-    except (AssertionError, ValueError) as error:
-        sys.exit(f"the proof does not hold {error}".rstrip())
+    except (ValueError, IndexError) as error:
+        sys.exit(f"the proof does not hold: {error}")

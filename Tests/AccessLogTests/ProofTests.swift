@@ -27,10 +27,17 @@ import Testing
       let text = try LogProof.make(of: 700, in: log).description
       let other = try await TestSigner()
       try proof.put(Array(text.replacing("\nindex 699\n", with: "\nindex 698\n").utf8))
-      #expect(try await runProcess("/usr/bin/python3", [Self.script, proof.string, key.string]).status == 1)
+      // `python -O` leaves out assertions, and no check.
+      for options in [[], ["-O"]] {
+        #expect(
+          try await runProcess("/usr/bin/python3", options + [Self.script, proof.string, key.string]).status == 1)
+      }
       try proof.put(Array(text.utf8))
       try key.put(Array("\(other.key)\n".utf8))
-      #expect(try await runProcess("/usr/bin/python3", [Self.script, proof.string, key.string]).status == 1)
+      for options in [[], ["-O"]] {
+        #expect(
+          try await runProcess("/usr/bin/python3", options + [Self.script, proof.string, key.string]).status == 1)
+      }
     }
   }
 }

@@ -78,6 +78,8 @@ struct WriterIndex {
       let number = unsafe Glibc.open(path.string, flags, 0o600)  // a Swift string, for the call only
       guard number >= 0 else { throw Errno(rawValue: errno) }
       let file = FileDescriptor(rawValue: number)
+      var isLocked = false
+      defer { if !isLocked { try? file.close() } }
       // Others hold it for microseconds; one that was stopped meanwhile must not stop everybody.
       var tries = 0
       while flock(number, LOCK_EX | LOCK_NB) != 0 {
@@ -93,12 +95,14 @@ struct WriterIndex {
       tail.removeLast(tail.count - count)
       guard let newline = tail.lastIndex(of: 0x0A) else {
         guard ftruncate(number, 0) == 0 else { throw Errno(rawValue: errno) }
+        isLocked = true
         return Lock(file: file, last: TreeHasher.empty)
       }
       guard newline == tail.count - 1 || ftruncate(number, start + off_t(newline) + 1) == 0 else {
         throw Errno(rawValue: errno)
       }
       let begin = tail[..<newline].lastIndex(of: 0x0A).map { $0 + 1 } ?? 0
+      isLocked = true
       return Lock(file: file, last: Self.hash(tail[begin..<newline]))
     } catch {
       throw LogFiles.unavailable("cannot use the access log's index \(path)", error)

@@ -27,7 +27,7 @@ public struct LogVerifier: Sendable {
   /// Reads everything, and says what is not as it was written.
   ///
   /// Memory grows with the records between two checkpoints, and with the number of writers; not with the log.
-  /// - Throws: ``KMSError/Code/fileNotFound`` when there is no such folder.
+  /// - Throws: ``KMSError/Code/fileNotFound`` when there is no such folder, or no log in it.
   public func verify() throws -> LogVerification {
     var result = LogVerification()
     guard try FileStatus(directory)?.isFolder == true else {
@@ -39,6 +39,11 @@ public struct LogVerifier: Sendable {
     result.logs = logs.count
     for log in logs { check(log, index, removed[log.origin] ?? [], &result) }
     checkMissing(logs, index, removed, &result)
+    guard result.files > 0 || !index.isEmpty || !removed.isEmpty || !result.isSound else {
+      throw KMSError(
+        .fileNotFound, "there is no access log in \(directory)",
+        advice: "Name the folder that 'access-log.path' names. If there was a log in it, it is gone.")
+    }
     return result
   }
 
