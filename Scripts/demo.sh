@@ -3,6 +3,8 @@
 # Leaves nothing behind but the build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# An operator's own configuration has no part in this.
+unset "${!STRONGROOM_@}"
 
 Scripts/setup.sh demo
 echo "building (the first time takes some minutes) ..."

@@ -9,7 +9,7 @@ build strongroom
 export BIN ROUNDS=${1:-5} SECONDS_EACH=${2:-1}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cc -O2 -pthread $(pkg-config --cflags p11-kit-1) -o "$work/p11floor" "${FLOOR_SOURCE:-../shared/bench/p11floor.c}" -ldl
+cc -O2 -pthread $(pkg-config --cflags p11-kit-1) -o "$work/p11floor" Scripts/bench/p11floor.c -ldl
 for algorithm in A256KW A256GCM; do
   cat >"$work/$algorithm.yaml" <<END
 provider: hsm

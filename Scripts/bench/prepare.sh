@@ -2,6 +2,8 @@
 set -euo pipefail
 script=$(realpath "$0")
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+# An operator's own configuration has no part in this.
+for variable in "${!STRONGROOM_@}"; do [[ $variable == STRONGROOM_TEST_* ]] || unset "$variable"; done
 
 # Starts the script again with a throw-away SoftHSM token, unless it has one: with_token "$@"
 with_token() { [ -n "${STRONGROOM_TEST_URI:-}" ] || exec Scripts/with-softhsm.sh "$script" "$@"; }

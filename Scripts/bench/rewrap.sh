@@ -8,10 +8,9 @@ with_token "$@"
 fields=${1:-100000} files=${2:-1000} mib=${3:-10} rounds=${ROUNDS:-5}
 build strongroom
 PATH=$BIN:$PATH
-floor=${FLOOR_SOURCE:-../shared/bench/p11floor.c}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cc -O2 -pthread $(pkg-config --cflags p11-kit-1) -o "$work/p11floor" "$floor" -ldl
+cc -O2 -pthread $(pkg-config --cflags p11-kit-1) -o "$work/p11floor" Scripts/bench/p11floor.c -ldl
 cd "$work"
 cat >strongroom.yaml <<END
 provider: hsm

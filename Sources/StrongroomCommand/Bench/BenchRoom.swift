@@ -3,7 +3,7 @@ import Glibc
 import Strongroom
 import SystemPackage
 
-/// Where `bench` measures: a key of its own in the configured provider, and a log of its own beside the configured one,
+/// Where `bench` measures: a key of its own in the configured provider, and a log of its own below the configured one,
 /// so that some 100,000 records a second do not stand between those that matter. That the key was made and destroyed
 /// is in the configured log.
 struct BenchRoom {
@@ -19,7 +19,7 @@ struct BenchRoom {
     self.configuration = configuration
     providers = try configuration.providers.map { try $0.makeProvider() }
     keeper = try DataAtRestManager.open(configuration, attended: true, providers: providers)
-    folder = configuration.accessLog.directory.removingLastComponent().appending(".strongroom-bench-\(getpid())")
+    folder = configuration.accessLog.directory.appending(".strongroom-bench-\(getpid())")
   }
 
   /// Runs `body`, and destroys what it used however that ends.
