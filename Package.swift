@@ -244,7 +244,10 @@ let package = Package(
     // What takes bytes from outside, fed with anything: by libFuzzer in Scripts/fuzz.sh, with its corpus in the suite
     .target(name: "FuzzMeter", path: "Tests/FuzzMeter"),
     .target(
-      name: "FuzzTargets", dependencies: ["Envelope", "Strongroom", "PKCS11Provider", "KMSCore", "FuzzMeter", system],
+      name: "FuzzTargets",
+      dependencies: [
+        "Envelope", "Strongroom", "PKCS11Provider", "AccessLog", "Telemetry", "KMSCore", "FuzzMeter", system,
+      ],
       path: "Tests/FuzzTargets", swiftSettings: strict),
     .executableTarget(
       name: "Fuzzer", dependencies: ["FuzzTargets"], path: "Tests/Fuzzer", swiftSettings: strict),

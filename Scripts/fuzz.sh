@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Feeds what takes bytes from outside with anything, by libFuzzer and with the address sanitizer:
-#   Scripts/fuzz.sh [MINUTES [TARGET ...]]        1 minute for each of cbor, envelope, file, configuration, uri
+#   Scripts/fuzz.sh [MINUTES [TARGET ...]]        1 minute for each of cbor, envelope, file, configuration, uri, log
 # It fails at a crash, a hang of 10 s, or memory out of proportion to the input (Tests/FuzzTargets says how much). The
 # input is left in .build/fuzz/TARGET-…; mend the fault and put the input into Fixtures/fuzz/TARGET, which the suite runs.
 set -euo pipefail
@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 minutes=${1:-1}
 shift || true
 targets=("$@")
-[ $# -gt 0 ] || targets=(cbor envelope file configuration uri)
+[ $# -gt 0 ] || targets=(cbor envelope file configuration uri log)
 
 # Two programs' main: libFuzzer's comes first.
 build=(--configuration release --scratch-path .build/fuzz --sanitize fuzzer --sanitize address

@@ -8,7 +8,7 @@ internal import SystemPackage
 /// What takes bytes from outside. Anything may be refused, with a ``KMSError``; what is taken must be said again in
 /// the same bytes where there is one way only to say it.
 public enum FuzzTarget: String, CaseIterable, Sendable {
-  case cbor, envelope, file, configuration, uri
+  case cbor, envelope, file, configuration, uri, log
 
   /// What an input of so many bytes may allocate at once. Each parser keeps copies of what it read; a YAML node takes
   /// some 200 bytes, and two of the input may stand for one.
@@ -16,6 +16,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     switch self {
     case .configuration: (512 << 10) + 192 * count
     case .cbor, .envelope, .uri: (256 << 10) + 16 * count
+    // Latencies are counted in 60 KiB for each kind of call, alert rules and three renderings of the report.
+    case .log: (8 << 20) + 1024 * count
     case .file: (4 << 20) + 16 * count  // a file's body is read by segments of a mebibyte
     }
   }
@@ -28,6 +30,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
       case .cbor: try Self.cbor(bytes)
       case .envelope: try Self.envelope(bytes)
       case .file: try FileTarget.run(bytes)
+      case .log: try LogTarget.run(bytes)
       case .configuration:
         guard let text = String(validating: bytes, as: UTF8.self) else { break }
         _ = try SuiteConfiguration(yaml: text, folder: "/nowhere", environment: [:])
