@@ -38,7 +38,8 @@ import Testing
     }
   }
 
-  @Test func syslogGetsAMessageALine() async throws {
+  /// A signed log has lines without a time too: checkpoints.
+  @Test(arguments: [false, true]) func syslogGetsAMessageALine(_ isSigned: Bool) async throws {
     try await withFolder { folder in
       let path = folder.appending("socket").string
       let socket = Glibc.socket(AF_UNIX, CInt(SOCK_DGRAM.rawValue), 0)
@@ -52,7 +53,8 @@ import Testing
         }
       }
       #expect(bound == 0)
-      let log = try AccessLogFile(settings(folder, [.syslog(socket: path)]))
+      let signer = isSigned ? try await TestSigner().signer : nil
+      let log = try AccessLogFile(settings(folder, [.syslog(socket: path)]), signer: signer)
       for i in 0..<5 { try await log.report(AccessEvent(.wrap, access: Access(requestID: "\(i)"))) }
       await log.close()
       var (messages, buffer) = ([String](), [UInt8](repeating: 0, count: 4096))
@@ -61,9 +63,13 @@ import Testing
         guard count > 0 else { break }
         messages.append(String(decoding: buffer[..<count], as: UTF8.self))
       }
-      let pattern = /<110>1 \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z - strongroom \d+ access - (\{.*\})/
-      #expect(messages.compactMap { try? pattern.wholeMatch(in: $0)?.1 }.map(String.init) == (try lines(folder)))
-      #expect(messages.count == 5)
+      let record = /<110>1 \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z - strongroom \d+ access - (\{"timestamp".*\})/
+      let checkpoint = /<110>1 - - strongroom \d+ access - (\{"checkpoint".*\})/
+      let sent = try messages.compactMap { message in
+        try (record.wholeMatch(in: message) ?? checkpoint.wholeMatch(in: message)).map { String($0.1) }
+      }
+      #expect(try sent == lines(folder))
+      #expect(messages.count == (isSigned ? 8 : 5))  // the first, the last, and what is signed
     }
   }
 

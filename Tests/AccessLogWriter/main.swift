@@ -1,9 +1,9 @@
 // Logs until it is killed, and prints the number of each event that was acknowledged: what a crash may not lose.
 // Prints `-` for one that was refused, and tries the next a little later.
-//   AccessLogWriter FOLDER [written|synced] [COUNT|steps] [CALLERS] [signed] [wraps] [keystore=PATH]
+//   AccessLogWriter FOLDER [written|synced] [COUNT|steps] [CALLERS] [signed] [wraps] [keystore=PATH] [copy=COMMAND]
 // With COUNT it stops there and prints the nanoseconds of an event instead, wall clock and CPU, and the memory. What
 // making the events costs is left out. With `wraps`, each event is of a wrap in memory, and what wraps cost without a log
-// is left out. With `steps` it does what each line of its input says (open, log, close), and
+// is left out. With `steps` it does what each line of its input says (open, log, seal, close), and
 // prints `ok`, `late` or `-`. With `signed`, checkpoints are signed by a key in memory, or by the one in a key store.
 import AccessLog
 import Glibc
@@ -18,6 +18,7 @@ alarm(30)  // whatever becomes of its parent, it does not go on for ever
 let durability = arguments.count > 2 ? AccessLogSettings.Durability(rawValue: arguments[2]) ?? .written : .written
 let isSigned = arguments.contains("signed")
 let keystore = arguments.first { $0.hasPrefix("keystore=") }.map { String($0.dropFirst(9)) }
+let copy = arguments.first { $0.hasPrefix("copy=") }.map { String($0.dropFirst(5)) }
 let passphrase = SecretSource(description: "test") { SecretBytes(copying: Array("a passphrase".utf8).span) }
 let provider: any KMSProvider =
   if let keystore {
@@ -28,8 +29,9 @@ let provider: any KMSProvider =
 let signer = LogSigner(provider, key: try KeyName("access-log"))
 if isSigned { _ = try await signer.verifierKey(creating: keystore == nil) }
 func open() throws -> AccessLogFile {
-  try AccessLogFile(
-    AccessLogSettings(directory: FilePath(arguments[1]), durability: durability), signer: isSigned ? signer : nil)
+  var settings = AccessLogSettings(directory: FilePath(arguments[1]), durability: durability)
+  settings.copies = copy.map { [.command($0)] } ?? []
+  return try AccessLogFile(settings, signer: isSigned ? signer : nil)
 }
 let key = try KeyName("customer-pii")
 let version = KeyVersionID.make()
@@ -91,6 +93,9 @@ func takeSteps() async {
       log = try? open()
       isDone = log != nil
     case "log": isDone = (try? await opened?.report(event(number))) != nil
+    case "seal":
+      await opened?.seal()
+      isDone = true
     default:
       await opened?.close()
       isDone = true

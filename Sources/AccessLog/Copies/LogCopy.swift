@@ -6,27 +6,67 @@ import KMSCore
 import Synchronization
 import SystemPackage
 
-/// Hands the log's lines on to one target, on a thread of its own. The log never waits for it: what a target does not
-/// take in time is lost there, counted, and told in the log, which has it.
+/// Hands the log's lines on to one target, on a thread of its own. The log never waits for it, but at its end: what a
+/// target does not take in time is lost there, counted, and told in the log, which has it.
 final class LogCopy: Sendable {
   private struct State {
     var waiting: [[UInt8]] = []
+    /// Of all that was offered and is neither taken nor lost.
     var bytes = 0
+    var lines = 0
+    /// Not told of yet.
     var lost = 0
+    var mayTell: UInt64 = 0
+    var telling: Task<Void, Never>?
     var isRunning = false
+    /// It was waited for in vain, and has come to no end since.
+    var isStuck = false
+    /// How often all that waited was given up.
+    var round = 0
+
+    /// How many lines are to be told of now.
+    mutating func takeLost() -> Int {
+      let now = monotonicNanoseconds()
+      guard lost > 0, now >= mayTell else { return 0 }
+      mayTell = now + LogCopy.betweenTellings
+      defer { lost = 0 }
+      return lost
+    }
+
+    /// How many lines are to be told of.
+    mutating func settle(_ lines: [UInt8], _ isTaken: Bool, _ round: Int) -> Int {
+      isStuck = false
+      guard self.round == round else { return 0 }  // given up meanwhile
+      let count = lines.count { $0 == 0x0A }
+      bytes -= lines.count
+      self.lines -= count
+      if !isTaken { lost += count }
+      return takeLost()
+    }
+
+    mutating func giveUp() {
+      isStuck = isRunning
+      round += 1
+      lost += lines
+      (waiting, bytes, lines) = ([], 0, 0)
+    }
   }
 
   private let target: LogCopyTarget
   private let state = Mutex(State())
   private let output: Mutex<CopyOutput>
   private let queue = DispatchQueue(label: "access-log-copy")
-  /// Told how many lines were lost when the target takes some again.
-  private let tell: @Sendable (_ lost: Int, _ target: String) -> Void
+  /// Told how many lines were lost. False when it cannot be told now.
+  private let tell: @Sendable (_ lost: Int, _ target: String) async -> Bool
 
   /// So much may wait for a slow target.
   private static let room = 4 << 20
+  /// The first loss is told at once.
+  private static let betweenTellings: UInt64 = 60_000_000_000
+  /// How long the log's end waits for it.
+  private static let patience: UInt64 = 2_000_000_000
 
-  init(_ target: LogCopyTarget, tell: @escaping @Sendable (Int, String) -> Void) {
+  init(_ target: LogCopyTarget, tell: @escaping @Sendable (Int, String) async -> Bool) {
     self.target = target
     self.tell = tell
     output = Mutex(CopyOutput(target))
@@ -34,44 +74,66 @@ final class LogCopy: Sendable {
 
   /// Takes whole lines. Returns at once.
   func offer(_ lines: [UInt8]) {
-    let mustRun = state.withLock { state in
+    let count = lines.count { $0 == 0x0A }
+    let (mustRun, lost) = state.withLock { state in
       guard state.bytes + lines.count <= Self.room else {
-        state.lost += lines.count { $0 == 0x0A }
-        return false
+        state.lost += count
+        return (false, state.takeLost())
       }
       state.waiting.append(lines)
       state.bytes += lines.count
+      state.lines += count
       defer { state.isRunning = true }
-      return !state.isRunning
+      return (!state.isRunning, 0)
     }
     if mustRun { queue.async { self.run() } }
+    say(lost)
   }
 
   private func run() {
     while true {
-      let batch = state.withLock { state in
+      let (batch, round) = state.withLock { state in
         state.isRunning = !state.waiting.isEmpty
         defer { state.waiting = [] }
-        return state.waiting
+        return (state.waiting, state.round)
       }
       if batch.isEmpty { return }
-      for lines in batch {
+      for lines in batch where state.withLock({ $0.round == round }) {
         let isTaken = output.withLock { $0.write(lines) }
-        let lost = state.withLock { state in
-          state.bytes -= lines.count
-          if !isTaken { state.lost += lines.count { $0 == 0x0A } }
-          guard isTaken, state.lost > 0 else { return 0 }
-          defer { state.lost = 0 }
-          return state.lost
-        }
-        if lost > 0 { tell(lost, target.name) }
+        say(state.withLock { $0.settle(lines, isTaken, round) })
       }
     }
   }
 
-  /// Waits, but not for ever, until what was offered is taken.
+  private func say(_ lost: Int) {
+    if lost == 0 { return }
+    let task = Task { await self.say(now: lost) }
+    state.withLock { $0.telling = task }
+  }
+
+  private func say(now lost: Int) async {
+    if await !tell(lost, target.name) { state.withLock { $0.lost += lost } }  // with the next
+  }
+
+  /// Tells what was lost and is not told yet, whenever it last did.
+  func tellLost() async {
+    await state.withLock { $0.telling }?.value
+    let lost = state.withLock { state in
+      state.mayTell = 0
+      return state.takeLost()
+    }
+    if lost > 0 { await say(now: lost) }
+  }
+
+  /// Waits, but not for ever, until what was offered is taken. What is left then is lost.
   func finish() async {
-    for _ in 0..<200 where state.withLock({ $0.isRunning }) { try? await Task.sleep(for: .milliseconds(10)) }
+    guard state.withLock({ $0.isRunning }) else { return }
+    if state.withLock({ !$0.isStuck }), await within(Self.patience, { await self.whatWasOffered() }) { return }
+    state.withLock { $0.giveUp() }
+  }
+
+  private func whatWasOffered() async {
+    await withCheckedContinuation { continuation in queue.async { continuation.resume() } }
   }
 }
 
@@ -150,10 +212,13 @@ struct CopyOutput: ~Copyable {
     return FileDescriptor(rawValue: number)
   }
 
-  /// RFC 5424: facility 13 (log audit), severity 6 (informational); the time is the record's own.
+  private static let timestamp = Array(#"{"timestamp":""#.utf8)
+
+  /// RFC 5424: facility 13 (log audit), severity 6 (informational); the time is the record's own. A checkpoint has none.
   private func send(_ line: ArraySlice<UInt8>, to descriptor: FileDescriptor) -> Bool {
     let time =
-      line.count > 44 && line.first == 0x7B ? String(decoding: line.dropFirst(14).prefix(26), as: UTF8.self) + "Z" : "-"
+      line.count > 44 && line.starts(with: Self.timestamp)
+      ? String(decoding: line.dropFirst(Self.timestamp.count).prefix(26), as: UTF8.self) + "Z" : "-"
     let message = Array("<110>1 \(time) - strongroom \(getpid()) access - ".utf8) + line
     let count = unsafe Glibc.send(descriptor.rawValue, message, message.count, CInt(MSG_NOSIGNAL))  // for the call
     return count == message.count

@@ -11,6 +11,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
   private let signer: LogSigner?
   private let aftercare: LogAftercare
   private let committer: LogCommitter
+  private let onOwn: @Sendable (AccessEvent) -> Void
   private let heart = DispatchQueue(label: "access-log-heartbeat")
 
   /// Makes the folder (0700) where there is none, and in it a new file (0600). Waits for it no longer than the deadline.
@@ -30,12 +31,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
       let writer = DiskThreads.shared.run(atMost: settings.deadlineNanoseconds, { LineWriter.begin(settings, tree) })
     else { throw LogCommitter.late("the access log's folder \(settings.directory) did not answer within its deadline") }
     self.init(settings, try writer.get(), tree, signer, onOwn)
-    aftercare.copies.begin(settings.copies) { [weak self] count, name in
-      let lost = EventLine.copiesLost(count, name)
-      onOwn(lost)
-      // Told again with the next.
-      Task { [weak self] in try? await self?.committer.commit([EventLine(lost, type: .copy)]) }
-    }
+    aftercare.copies.begin(settings.copies) { [weak self] in await self?.tell(lost: $0, by: $1) ?? false }
     aftercare.upkeep.begin()
     if signer != nil { beat() }
   }
@@ -56,6 +52,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
   ) {
     self.settings = settings
     self.signer = signer
+    self.onOwn = onOwn
     requiresPrincipal = settings.requiresPrincipal
     aftercare = LogAftercare(
       upkeep: LogUpkeep(settings, signer: signer), signing: signer.map { CheckpointSigning($0, onSigning: onOwn) })
@@ -76,31 +73,52 @@ public final class AccessLogFile: AccessReporter, Sendable {
     if !events.isEmpty { try await committer.commit(events.map { EventLine($0) }) }
   }
 
+  /// Of lines that a target of copies lost. False when the log does not take it now.
+  private func tell(lost count: Int, by name: String) async -> Bool {
+    let lost = EventLine.copiesLost(count, name)
+    guard (try? await committer.commit([EventLine(lost, type: .copy)])) != nil else { return false }
+    onOwn(lost)
+    return true
+  }
+
   /// Waits for what is on its way, and closes the file. Events that come later fail.
   ///
   /// A disk that stands is waited for as long as an event is; what is not ended then, the next start ends.
   public func close() async {
     if await isSealed() { _ = await aftercare.upkeep.finish(patience: settings.deadlineNanoseconds) }
-    await aftercare.copies.finish()
     try? await committer.commit([], .close)  // it can only be late, or closed already
+    await aftercare.copies.finish()  // of events that came meanwhile
   }
 
   /// Ends this process' log by a record and a checkpoint that covers all. Events may follow: they begin another.
   ///
-  /// Without a signer nothing is to be done. Where the checkpoint fails, the next start makes it.
+  /// Copies are waited for, some seconds at most; before the last record, it says what they lost. Without a signer that
+  /// is all there is to be done. Where the checkpoint fails, the next start makes it.
   public func seal() async { _ = await isSealed() }
 
   /// Seals it; false when the disk stands.
   private func isSealed() async -> Bool {
-    guard let signer, let signing = aftercare.signing else { return true }
+    let isEnded = await isEnded()
+    await aftercare.copies.finish()
+    return isEnded
+  }
+
+  private func isEnded() async -> Bool {
     let deadline = settings.deadlineNanoseconds
-    guard await aftercare.upkeep.crashedLogsAreClosed(patience: deadline) else { return false }
-    await signing.finish()
+    if signer != nil {
+      guard await aftercare.upkeep.crashedLogsAreClosed(patience: deadline) else { return false }
+      await aftercare.signing?.finish()
+    }
+    await aftercare.copies.finish()
+    await aftercare.copies.tellLost()
+    guard let signer else { return true }
     let mailbox = CommitQueue.Mailbox()
     guard (try? await committer.commit([], .end(mailbox))) != nil else { return false }
     guard let ended = mailbox.take() else { return true }  // sealed already
     let note = try? await signer.sign(ended.checkpoint.text)
-    return await within(deadline) { [settings] in try? ended.finish(note, durability: settings.durability) }
+    return await within(deadline) { [settings, aftercare] in
+      try? ended.finish(note, durability: settings.durability) { aftercare.copies.offer($0) }
+    }
   }
 
   /// One that was dropped is not sealed, and locks its file no longer than its lines are on their way.

@@ -8,12 +8,15 @@ struct LogAftercare: Sendable {
   let signing: CheckpointSigning?
   let copies = LogCopies()
 
-  /// By whose turn it is.
+  /// By whose turn it is, as is ``follow(_:isCheckpointAsked:_:)``; before a caller goes on, who may wait for the copies.
+  func offerCopies(_ lines: inout LineWriter) {
+    if lines.forCopies.isEmpty { return }
+    copies.offer(lines.forCopies)
+    lines.forCopies = []
+  }
+
   func follow(_ lines: inout LineWriter, isCheckpointAsked: Bool, _ committer: LogCommitter) {
-    if !lines.forCopies.isEmpty {
-      copies.offer(lines.forCopies)
-      lines.forCopies = []
-    }
+    offerCopies(&lines)
     if !lines.finished.isEmpty {
       upkeep.tidy()
       lines.finished = []
@@ -31,15 +34,24 @@ struct LogAftercare: Sendable {
 final class LogCopies: Sendable {
   private let all = Mutex<[LogCopy]>([])
 
-  func begin(_ targets: [LogCopyTarget], onLost: @escaping @Sendable (Int, String) -> Void) {
-    all.withLock { $0 = targets.map { LogCopy($0, tell: onLost) } }
+  /// - Parameter tell: of so many lines that a target lost; false when the log does not take that now.
+  func begin(_ targets: [LogCopyTarget], tell: @escaping @Sendable (Int, String) async -> Bool) {
+    all.withLock { $0 = targets.map { LogCopy($0, tell: tell) } }
   }
 
   func offer(_ lines: [UInt8]) {
     all.withLock { for copy in $0 { copy.offer(lines) } }
   }
 
+  /// Waits, but not for ever, until all targets have what was offered.
   func finish() async {
-    for copy in all.withLock({ $0 }) { await copy.finish() }
+    await withTaskGroup { group in
+      for copy in all.withLock({ $0 }) { group.addTask { await copy.finish() } }
+    }
+  }
+
+  /// The log is about to end: what was lost until now is told.
+  func tellLost() async {
+    for copy in all.withLock({ $0 }) { await copy.tellLost() }
   }
 }

@@ -203,6 +203,7 @@ final class LogCommitter: Sendable {
       withQueue { $0.take(&writer.batch) }
       let error = write(&writer, now: start)
       if error != nil { hasFailures.store(true, ordering: .relaxed) }
+      aftercare.offerCopies(&writer.lines)
       for caller in withQueue({ $0.finish(error) }) {
         caller.continuation.resume(with: error.map { .failure($0) } ?? .success(()))
       }

@@ -9,13 +9,19 @@ struct EndedLog: Sendable {
 
   /// Adds the checkpoint, says in the index that it ended so, and closes the file. Without one, it is left to the next
   /// start.
-  func finish(_ note: SignedNote?, durability: AccessLogSettings.Durability) throws {
+  ///
+  /// - Parameter onWritten: given the checkpoint's line when it is in the file.
+  func finish(
+    _ note: SignedNote?, durability: AccessLogSettings.Durability, onWritten: ([UInt8]) -> Void
+  ) throws {
     try file.closeAfter {
       guard let note else { return }
+      let line = EventLine.checkpoint(note).bytes
       try FileFailure.mapping("write", path) {
-        try file.writeAll(EventLine.checkpoint(note).bytes)
+        try file.writeAll(line)
         if durability == .synced { try sync(file) }
       }
+      onWritten(line)
       try WriterIndex(path.removingLastComponent(), durability).add(end: checkpoint)
       LogFiles.makeReadOnly(file)
     }

@@ -52,10 +52,17 @@ extension Recovery {
       let key = try offlineKey()
       let bar = ProgressBar("opening", total: nil)
       defer { bar.finish() }
-      let result = try await RecoveryDrill(reporter: AccessLogFile(settings)).open(
-        .input(envelope), with: key, to: destination, context: context.value(),
-        principal: principal ?? SuiteOptions.unixUser, progress: bar.add)
-      show(result)
+      let log = try AccessLogFile(settings)
+      do {
+        let result = try await RecoveryDrill(reporter: log).open(
+          .input(envelope), with: key, to: destination, context: context.value(),
+          principal: principal ?? SuiteOptions.unixUser, progress: bar.add)
+        await log.close()
+        show(result)
+      } catch {
+        await log.close()
+        throw error
+      }
     }
 
     private func logSettings() throws -> AccessLogSettings {
