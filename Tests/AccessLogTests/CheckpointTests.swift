@@ -73,6 +73,42 @@ import Testing
     #expect(written.withLock { $0 } == [1000, 1003, 2000, 2060, 1000, 3000])
   }
 
+  /// The last record and its checkpoint are the log's end: none that is due by it comes after, in a log of its own.
+  @Test func theThousandthThatIsTheLast() async throws {
+    try await withFolder { folder in
+      let test = try await TestSigner()
+      let log = try AccessLogFile(AccessLogSettings(directory: folder), signer: test.signer)
+      try await log.report((0..<998).map { _ in AccessEvent(.wrap) })  // and the file's first record
+      await log.seal()
+      await log.close()  // waits for what is to be signed
+      #expect(try logFiles(folder).count == 1)
+      #expect(try await checkpoints(folder).sizes == [1000])
+      #expect(try test.verify(folder, now: .now().advanced(by: .seconds(7200))).findings == [])
+    }
+  }
+
+  /// What is late for a log that ended, and what the log says of itself.
+  @Test func whatBeginsNoLog() async throws {
+    try await withFolder { folder in
+      let tree = LogTree(keyName: "access-log")
+      var writer = try LineWriter(AccessLogSettings(directory: folder), tree: tree)
+      var late = EventLine(AccessEvent(.sign))
+      late.origin = tree.origin
+      try writer.end("closed")?.file.close()
+      for line in [late, .heartbeat(), .copiesLost(EventLine.copiesLost(1, "a target"))] {
+        var lines = [(ticket: UInt64(1), line: line)]
+        try writer.write(&lines, now: monotonicNanoseconds())
+        let isOpen = writer.isOpen
+        #expect(!isOpen)
+      }
+      var lines = [EventLine(AccessEvent(.wrap)), late, .heartbeat()].map { (ticket: UInt64(1), line: $0) }
+      try writer.write(&lines, now: monotonicNanoseconds())
+      let isOpen = writer.isOpen
+      #expect(isOpen && lines.count == 2)
+      #expect(try logFiles(folder).count == 2)
+    }
+  }
+
   @Test func notBeforeTheThousandth() async throws {
     try await withFolder { folder in
       let test = try await TestSigner()

@@ -76,7 +76,7 @@ public final class AccessLogFile: AccessReporter, Sendable {
   /// Of lines that a target of copies lost. False when the log does not take it now.
   private func tell(lost count: Int, by name: String) async -> Bool {
     let lost = EventLine.copiesLost(count, name)
-    guard (try? await committer.commit([EventLine(lost, type: .copy)])) != nil else { return false }
+    guard (try? await committer.commit([.copiesLost(lost)])) != nil else { return false }
     onOwn(lost)
     return true
   }

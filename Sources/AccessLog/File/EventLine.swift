@@ -30,6 +30,8 @@ struct EventLine: Sendable {
   let isNumbered: Bool
   /// The writer whose log it belongs to, and none that comes after; nil: whichever writes it.
   var origin: String? = nil
+  /// Whether a log that has ended is followed by another for it.
+  var beginsLog = true
 
   /// Longest text in a line, in bytes of UTF-8 before escaping.
   static let textLimit = 512

@@ -55,17 +55,17 @@ struct LineWriter: ~Copyable, Sendable {
     self.mayBlock = mayBlock ?? LogFiles.mayBlock(descriptor)
   }
 
-  /// Writes all lines, or none that a caller is told of. ``hash()`` is to follow.
+  /// Writes all lines, or none that a caller is told of. ``hash()`` is to follow. Lines of a log that has ended are left
+  /// out, and those that begin none where none is open.
   ///
   /// - Throws: ``KMSError/Code/accessLogUnavailable``.
   mutating func write(_ lines: inout [(ticket: UInt64, line: EventLine)], now: UInt64) throws(KMSError) {
-    guard !lines.isEmpty else { return }
+    lines.removeAll { $0.line.origin != nil && $0.line.origin != tree?.origin }
+    guard isOpen ? !lines.isEmpty : lines.contains(where: { $0.line.beginsLog }) else { return }
     let file = try current(now)
     beginBatch()
     var sequence = nextSequence
-    for i in lines.indices where lines[i].line.origin == nil || lines[i].line.origin == tree?.origin {
-      append(&lines[i].line, &sequence)
-    }
+    for i in lines.indices { append(&lines[i].line, &sequence) }
     try writeBatch(to: file)
   }
 
@@ -184,7 +184,7 @@ struct LineWriter: ~Copyable, Sendable {
     guard let tree, let file = self.file else { return nil }
     try write(.end(reason), to: file)
     self.file = nil
-    defer { nextSequence = 1 }
+    defer { (nextSequence, checkpoints) = (1, []) }  // the last one covers what they would
     return EndedLog(file: file, path: path, checkpoint: tree.end(nextSequence - 1))
   }
 

@@ -26,7 +26,11 @@ struct LogAftercare: Sendable {
 
   func sign(_ checkpoints: [Checkpoint], _ committer: LogCommitter) {
     if checkpoints.isEmpty { return }
-    signing?.sign(checkpoints) { lines in (try? await committer.commit(lines)) != nil }
+    signing?.sign(checkpoints) {
+      committer.writes($0)
+    } log: { lines in
+      (try? await committer.commit(lines)) != nil
+    }
   }
 }
 

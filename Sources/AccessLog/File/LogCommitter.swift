@@ -51,6 +51,9 @@ final class LogCommitter: Sendable {
 
   deinit { HeldThreads.logClosed() }
 
+  /// Whether the log of that name is the one that is written.
+  func writes(_ origin: String) -> Bool { tree?.origin == origin }
+
   // MARK: Waiting
 
   /// Returns when the line is written, and on the disk where the log is `synced`.
@@ -221,9 +224,6 @@ final class LogCommitter: Sendable {
       }
     }
     do throws(KMSError) {
-      let isHeartbeat = writer.batch.callers == 1 && !writer.batch.wishes.isEmpty && !writer.batch.lines.isEmpty
-      // A log that was sealed has nothing to show life of.
-      if isHeartbeat && !writer.lines.isOpen { return nil }
       try writer.lines.write(&writer.batch.lines, now: now)
       for case (_, .end(let mailbox)) in writer.batch.wishes {
         let ended = try writer.lines.end("closed")

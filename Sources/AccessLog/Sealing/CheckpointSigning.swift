@@ -47,12 +47,17 @@ final class CheckpointSigning: Sendable {
     self.onSigning = onSigning
   }
 
-  /// - Parameter log: takes the lines that come of it, or says that it did not: then the next checkpoint covers the same.
-  func sign(_ checkpoints: [Checkpoint], log: @escaping @Sendable ([EventLine]) async -> Bool) {
+  /// - Parameters:
+  ///   - isWritten: whether the log of that name has not ended: what the last checkpoint of one covers needs no other.
+  ///   - log: takes the lines that come of it, or says that it did not: then the next checkpoint covers the same.
+  func sign(
+    _ checkpoints: [Checkpoint], isWritten: @escaping @Sendable (String) -> Bool = { _ in true },
+    log: @escaping @Sendable ([EventLine]) async -> Bool
+  ) {
     guard !checkpoints.isEmpty else { return }
     queue.withLock { queue in
       for checkpoint in checkpoints { queue.add(checkpoint) }
-      if queue.task == nil { queue.task = Task { await self.run(log) } }
+      if queue.task == nil { queue.task = Task { await self.run(isWritten, log) } }
     }
   }
 
@@ -63,8 +68,11 @@ final class CheckpointSigning: Sendable {
     while let task = queue.withLock({ $0.task }) { await task.value }
   }
 
-  private func run(_ log: @Sendable ([EventLine]) async -> Bool) async {
+  private func run(
+    _ isWritten: @Sendable (String) -> Bool, _ log: @Sendable ([EventLine]) async -> Bool
+  ) async {
     while let checkpoint = next() {
+      guard isWritten(checkpoint.origin) else { continue }
       let (lines, isSigned) = await sign(checkpoint)
       if await log(lines), isSigned { continue }
       queue.withLock { if $0.isEnding { $0.waiting = [] } }

@@ -19,14 +19,24 @@ extension EventLine {
     return EventLine(AccessEvent(.init(rawValue: "log-file"), access: own), type: .file, fields: fields)
   }
 
+  /// A log that was sealed has nothing to show life of.
   static func heartbeat() -> EventLine {
-    EventLine(AccessEvent(.init(rawValue: "log-heartbeat"), access: own), type: .heartbeat)
+    var line = EventLine(AccessEvent(.init(rawValue: "log-heartbeat"), access: own), type: .heartbeat)
+    line.beginsLog = false
+    return line
   }
 
   /// A target of copies lost lines; they are in the log.
   static func copiesLost(_ count: Int, _ target: String) -> AccessEvent {
     AccessEvent(
       .logCopy, access: own, errorCode: .accessLogUnavailable, errorMessage: "\(target) did not take \(count) lines")
+  }
+
+  /// Nor does it go on for what became of its copies.
+  static func copiesLost(_ event: AccessEvent) -> EventLine {
+    var line = EventLine(event, type: .copy)
+    line.beginsLog = false
+    return line
   }
 
   /// The last record of a writer, before its last checkpoint.
