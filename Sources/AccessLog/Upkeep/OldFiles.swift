@@ -147,18 +147,42 @@ struct RemovedFile: Sendable, Hashable {
     self.keepSeconds = keepSeconds
   }
 
-  /// Adds the note to the folder's list.
+  /// Adds the note to the folder's list. Half a line that a crash left is removed.
   static func record(_ note: SignedNote, in directory: FilePath) throws {
     let path = directory.appending(name)
     try withFileLock(FilePath(path.string)) {
       try FileFailure.mapping("write", path) {
-        let file = try FileDescriptor.open(path, .writeOnly, options: [.append, .closeOnExec])
+        let file = try FileDescriptor.open(path, .readWrite, options: [.append, .closeOnExec])
         try file.closeAfter {
-          try file.writeAll(removal(note))
-          try sync(file)
+          let end = try cutToWholeLines(file)
+          do {
+            try file.writeAll(removal(note))
+            try sync(file)
+          } catch {
+            _ = ftruncate(file.rawValue, off_t(end))  // else the next one does
+            throw error
+          }
         }
       }
     }
+  }
+
+  /// Where its whole lines end.
+  private static func cutToWholeLines(_ file: FileDescriptor) throws -> Int64 {
+    let size = try FileStatus(file).size
+    var (end, chunk) = (size, [UInt8](repeating: 0, count: 4096))
+    while end > 0 {
+      let start = max(0, end - Int64(chunk.count))
+      let count = unsafe pread(file.rawValue, &chunk, Int(end - start), off_t(start))  // no more than it has room for
+      guard count == end - start else { throw count < 0 ? Errno(rawValue: errno) : Errno.ioError }
+      if let newline = chunk[..<count].lastIndex(of: 0x0A) {
+        end = start + Int64(newline) + 1
+        break
+      }
+      end = start
+    }
+    guard end == size || ftruncate(file.rawValue, off_t(end)) == 0 else { throw Errno(rawValue: errno) }
+    return end
   }
 
   private static func removal(_ note: SignedNote) -> [UInt8] {
