@@ -123,6 +123,27 @@ import Testing
     }
   }
 
+  /// Nor is it verified in one moment: a log may have been begun between the index and the files, whichever came first.
+  @Test func aLogThatBeginsMeanwhileIsNoFinding() async throws {
+    try await withFolder { folder in
+      let test = try await TestSigner()
+      let (whole, index) = (folder.appending("log"), WriterIndex.name)
+      try await writeLog(whole, test, events: 3)
+      let before = folder.appending("before")
+      try FileManager.default.copyItem(atPath: whole.string, toPath: before.string)
+      try await writeLog(whole, test, events: 3)
+      let earlier = try before.appending(index).bytes
+      // The second log's line, and no file of it.
+      try before.appending(index).put(whole.appending(index).bytes)
+      #expect(try test.verify(before).findings == [] && test.verify(before).open == 1)
+      #expect(try test.verify(before, now: late).kinds == ["missing-log"])
+      // Its file, and no line.
+      try whole.appending(index).put(earlier)
+      #expect(try test.verify(whole).findings == [])
+      #expect(try test.verify(whole, now: late).kinds == ["index"])
+    }
+  }
+
   private let old = Timestamp(rfc3339: "2024-01-01T00:00:00Z")!
 
   private func line(_ type: AccessEvent.RecordType, _ sequence: UInt64, _ fields: [(StaticString, String)]) -> [UInt8] {

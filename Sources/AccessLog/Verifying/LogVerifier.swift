@@ -26,6 +26,11 @@ public struct LogVerifier: Sendable {
 
   /// Reads everything, and says what is not as it was written.
   ///
+  /// The index is read before the files, and a copy may have it from before or after them. So a log that was begun less
+  /// than `patience` ago may stand in one and not in the other. Whoever takes such a young log away, or its line, is found
+  /// once it is older, and not before: when a log was begun stands in its name, which its checkpoints sign and the index
+  /// holds, so nothing older can be passed off as young.
+  ///
   /// Memory grows with the records between two checkpoints, and with the number of writers; not with the log.
   /// - Throws: ``KMSError/Code/fileNotFound`` when there is no such folder, or no log in it.
   public func verify() throws -> LogVerification {
@@ -103,9 +108,14 @@ public struct LogVerifier: Sendable {
       if first.introduction.index != entry.hash || first.introduction.file != entry.file {
         result.add(.index, first.name.description, line: 1, nil, "the index has another line for this log")
       }
-    } else if !isBareBeginning(log) {
+    } else if !isYoung(LogTree.begun(log.origin)), !isBareBeginning(log) {
       result.add(.index, first.name.description, line: 1, nil, "the index has no line for this log")
     }
+  }
+
+  /// What was begun at that time may be in the folder, and not yet in what was read or copied before.
+  private func isYoung(_ begun: Timestamp?) -> Bool {
+    begun.map { $0.advanced(by: patience) > now && $0 < now.advanced(by: patience) } == true
   }
 
   /// A writer that was killed between its first record and its line in the index has logged nothing.
@@ -133,7 +143,9 @@ public struct LogVerifier: Sendable {
     for origin in Set(index.keys).union(removed.keys).subtracting(present).sorted() {
       let files = removed[origin] ?? []
       let isWhole = Self.removedUpTo(files) == files.last?.last && files.last?.isEnd == true
-      if !isWhole {
+      if files.isEmpty, isYoung(LogTree.begun(origin)) {
+        result.open += 1
+      } else if !isWhole {
         result.add(
           .missingLog, WriterIndex.name, nil,
           files.isEmpty
