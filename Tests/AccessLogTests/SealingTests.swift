@@ -146,10 +146,16 @@ import Testing
       let log = try AccessLogFile(AccessLogSettings(directory: folder), signer: test.signer)
       try await log.report(AccessEvent(.wrap))
       await log.seal()
+      let begin = Timestamp.now()
+      try await Task.sleep(for: .milliseconds(10))
       try await log.report(AccessEvent(.unwrap))
       await log.close()
       let result = try test.verify(folder)
       #expect(result.isSound && result.logs == 2)
+      // Its name says when it was begun, and not when the one before had ended.
+      let last = try #require(try files(in: folder).last { LogFileName($0) != nil })
+      let origin = try #require(try FileIntroduction(of: folder.appending(last))).origin
+      #expect(try #require(LogTree.begun(origin)).milliseconds > begin.milliseconds)
     }
   }
 

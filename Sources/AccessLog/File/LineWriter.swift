@@ -245,6 +245,7 @@ struct LineWriter: ~Copyable, Sendable {
   /// The first record of a file; and in the index, if it is the writer's first.
   private mutating func introduce(_ tree: LogTree, _ name: String, _ new: FileDescriptor) throws(KMSError) {
     let frontier = tree.frontier(of: nextSequence - 1)
+    if nextSequence == 1 { tree.begin() }
     guard nextSequence == 1 else {
       return try write(.file(origin: tree.origin, file: name, tree: frontier, index: TreeHash?.none), to: new)
     }

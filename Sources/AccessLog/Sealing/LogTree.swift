@@ -44,6 +44,9 @@ final class LogTree: Sendable {
   /// The first line of its checkpoints.
   var origin: String { tree.withLock { $0.origin } }
 
+  /// Before its first record: its name says when that was, and the log before it may have ended long ago.
+  func begin() { tree.withLock { $0.origin = Self.makeOrigin(keyName) } }
+
   /// Takes a record that is written.
   ///
   /// - Parameters:
