@@ -242,14 +242,14 @@ struct LineWriter: ~Copyable, Sendable {
     return new
   }
 
-  /// The first record of a file; and in the index, if it is the writer's first.
+  /// The first record of a file, which vouches for the index; and in that, if it is the writer's first.
   private mutating func introduce(_ tree: LogTree, _ name: String, _ new: FileDescriptor) throws(KMSError) {
     let frontier = tree.frontier(of: nextSequence - 1)
     if nextSequence == 1 { tree.begin() }
-    guard nextSequence == 1 else {
-      return try write(.file(origin: tree.origin, file: name, tree: frontier, index: TreeHash?.none), to: new)
-    }
     let index = WriterIndex(settings.directory, settings.durability)
+    guard nextSequence == 1 else {
+      return try write(.file(origin: tree.origin, file: name, tree: frontier, index: index.last()), to: new)
+    }
     let entry = WriterIndex.Entry(log: tree.origin, file: name)
     let lock = try index.lock()
     defer { try? lock.file.close() }

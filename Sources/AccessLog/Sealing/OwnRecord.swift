@@ -12,11 +12,14 @@ extension EventLine {
   ///   - origin: which writer.
   ///   - file: the file's own name, so that it cannot be passed off as another.
   ///   - tree: the tree of the records before it, so that it can be checked when older files are gone.
-  ///   - index: hash of the writer's line in the index, in its first file.
-  static func file(origin: String, file: String, tree: MerkleFrontier, index: TreeHash?) -> EventLine {
-    var fields: [(StaticString, String)] = [(#","log":"#, origin), (#","file":"#, file), (#","tree":"#, tree.text)]
-    if let index { fields.append((#","index":"#, Base64.encode(index.bytes))) }
-    return EventLine(AccessEvent(.init(rawValue: "log-file"), access: own), type: .file, fields: fields)
+  ///   - index: hash of the index's last line: in a writer's first file, of its own.
+  static func file(origin: String, file: String, tree: MerkleFrontier, index: TreeHash) -> EventLine {
+    EventLine(
+      AccessEvent(.init(rawValue: "log-file"), access: own), type: .file,
+      fields: [
+        (#","log":"#, origin), (#","file":"#, file), (#","tree":"#, tree.text),
+        (#","index":"#, Base64.encode(index.bytes)),
+      ])
   }
 
   /// A log that was sealed has nothing to show life of.

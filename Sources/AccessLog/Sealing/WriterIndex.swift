@@ -7,9 +7,9 @@ import SystemPackage
 /// The list of all writers that a folder's sealed log ever had, and of how their logs ended, each line with the hash of
 /// the one before it.
 ///
-/// Every writer's first record holds the hash of its own line, and its checkpoints sign that record: so the newest
-/// writer that is there vouches for all before it. None can be taken away whole, or be cut after its end and ended
-/// anew, without being missed.
+/// Every writer's first record holds the hash of its own line, the first one of each later file that of the last line at
+/// that time, and its checkpoints sign these records: so the newest file that is there vouches for all before it. No
+/// writer can be taken away whole, or be cut after its end and ended anew, without being missed.
 struct WriterIndex {
   static let name = "access-log.index"
   private let directory: FilePath
@@ -107,6 +107,17 @@ struct WriterIndex {
     } catch {
       throw LogFiles.unavailable("cannot use the access log's index \(path)", error)
     }
+  }
+
+  /// Hash of its last line, for a record that vouches for it.
+  func last() throws(KMSError) -> TreeHash {
+    let lock = try lock()
+    defer { try? lock.file.close() }
+    do throws(Errno) {
+      // Another writer may have left that to the system.
+      if durability == .synced { try LogFiles.sync(lock.file) }
+    } catch { throw LogFiles.unavailable("cannot use the access log's index \(path)", error) }
+    return lock.last
   }
 
   /// Of a log that has its last checkpoint.

@@ -104,6 +104,7 @@ struct FileIntroduction: Sendable, Hashable {
   let origin: String
   let file: String
   let tree: MerkleFrontier
+  /// Nil in a log's later files, as they were once.
   let index: TreeHash?
 
   /// Nil for a line that is none, and then the log is not sealed.

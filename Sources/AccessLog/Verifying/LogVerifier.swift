@@ -38,11 +38,11 @@ public struct LogVerifier: Sendable {
     guard try FileStatus(directory)?.isFolder == true else {
       throw KMSError(.fileNotFound, "there is no folder \(directory)", advice: "Name the folder of an access log.")
     }
-    let index = readIndex(&result)
+    let (index, lines) = readIndex(&result)
     let removed = readRemovals(index, &result)
     let logs = try group(&result)
     result.logs = logs.count
-    for log in logs { check(log, index, removed[log.origin] ?? [], &result) }
+    for log in logs { check(log, index, lines, removed[log.origin] ?? [], &result) }
     checkMissing(logs, index, removed, &result)
     guard result.files > 0 || !index.isEmpty || !removed.isEmpty || !result.isSound else {
       throw KMSError(
@@ -90,7 +90,8 @@ public struct LogVerifier: Sendable {
   }
 
   private func check(
-    _ log: WriterFiles, _ index: [String: IndexEntry], _ removed: [RemovedFile], _ result: inout LogVerification
+    _ log: WriterFiles, _ index: [String: IndexEntry], _ lines: Set<TreeHash>, _ removed: [RemovedFile],
+    _ result: inout LogVerification
   ) {
     var writer = WriterCheck(origin: log.origin, keys: keys, patience: patience)
     let gone = Self.removedUpTo(removed)
@@ -102,6 +103,11 @@ public struct LogVerifier: Sendable {
       }
     }
     writer.finish(now: now, end: index[log.origin]?.end, &result)
+    for (name, introduction) in log.files where introduction.tree.size > 0 {
+      if let vouched = introduction.index, !lines.contains(vouched), !isYoung(name.started) {
+        result.add(.index, name.description, line: 1, nil, "the index has no line any more that stood there before")
+      }
+    }
     let first = log.files[0]
     guard first.introduction.tree.size == 0 else { return }
     if let entry = index[log.origin] {
@@ -168,8 +174,10 @@ public struct LogVerifier: Sendable {
     var end: String?
   }
 
-  private func readIndex(_ result: inout LogVerification) -> [String: IndexEntry] {
+  /// And the hashes of all its lines.
+  private func readIndex(_ result: inout LogVerification) -> ([String: IndexEntry], Set<TreeHash>) {
     var index: [String: IndexEntry] = [:]
+    var hashes: Set<TreeHash> = []
     var previous = TreeHasher.empty
     readLines(WriterIndex.name, &result) { line, number, result in
       switch WriterIndex.Entry(line, after: previous) {
@@ -184,8 +192,9 @@ public struct LogVerifier: Sendable {
         }
       }
       previous = WriterIndex.hash(line)
+      hashes.insert(previous)
     }
-    return index
+    return (index, hashes)
   }
 
   private func readRemovals(
