@@ -47,22 +47,27 @@ extension EventLine {
   /// - Parameters:
   ///   - torn: what a crash had left of a line, when the log is ended by another process.
   ///   - changed: when the file was last changed before that.
-  static func end(_ reason: String, torn: [UInt8] = [], changed: Timestamp? = nil) -> EventLine {
-    var fields: [(StaticString, String)] = [(#","listed":"#, WriterIndex.name)]
+  ///   - isListed: the index is to have the log's end too.
+  static func end(
+    _ reason: String, torn: [UInt8] = [], changed: Timestamp? = nil, isListed: Bool = true
+  ) -> EventLine {
+    var fields: [(StaticString, String)] = []
+    if isListed { fields.append((#","listed":"#, WriterIndex.name)) }
     if let changed { fields.append((#","changed":"#, changed.description)) }
     if !torn.isEmpty { fields += [(#","torn":"#, String(decoding: torn.prefix(textLimit), as: UTF8.self))] }
     return EventLine(
       AccessEvent(.init(rawValue: "log-end"), access: own, reason: reason), type: .end, fields: fields)
   }
 
-  /// Whether the index has the log's end too: one from before that was so does not say it.
+  /// Whether the index has the log's end too: one from before that was so does not say it, nor one that is not in the
+  /// index at all.
   static func isListed(_ end: ArraySlice<UInt8>) -> Bool { contains(end, listedMark) }
 
   private static let listedMark = Array(#","listed":"\#(WriterIndex.name)""#.utf8)
 
   /// Of a log that another process ends.
-  static func closing(torn: [UInt8], changed: Timestamp?) -> EventLine {
-    end(closingReason, torn: torn, changed: changed)
+  static func closing(torn: [UInt8], changed: Timestamp?, isListed: Bool) -> EventLine {
+    end(closingReason, torn: torn, changed: changed, isListed: isListed)
   }
 
   static func changed(_ closing: ArraySlice<UInt8>) -> Timestamp? {

@@ -127,21 +127,24 @@ struct WriterIndex {
     try append(Entry(end: end).line(after: lock.last), to: lock)
   }
 
-  /// Whether the log's end stands in it.
-  func hasEnd(of log: String) throws -> Bool {
-    guard try FileStatus(path) != nil else { return false }
+  /// What stands in it of a log.
+  func events(of log: String) throws -> Set<Entry.Event> {
+    guard try FileStatus(path) != nil else { return [] }
     let (lines, mark) = (try LineSource(path), Array(log.utf8))
+    var events: Set<Entry.Event> = []
     while let (line, _) = try lines.next() {
-      guard AccessLog.contains(line, mark), let fields = JSONObject(line), fields["log"]?.string == log,
-        fields[Entry.Event.ended.rawValue] != nil
-      else { continue }
-      return true
+      guard AccessLog.contains(line, mark), let fields = JSONObject(line), fields["log"]?.string == log else {
+        continue
+      }
+      events.insert(fields[Entry.Event.ended.rawValue] == nil ? .began : .ended)
     }
-    return false
+    return events
   }
 
+  /// All of it, or nothing: whose line it would be begins or ends no log then.
   func append(_ line: [UInt8], to lock: Lock) throws(KMSError) {
     let line = line + [0x0A]
+    let end = lseek(lock.file.rawValue, 0, SEEK_END)
     do throws(Errno) {
       // In one go, or it is half a line for the next one to remove.
       guard try writeBytes(line, from: 0, to: lock.file) == line.count else { throw .noSpace }
@@ -150,6 +153,7 @@ struct WriterIndex {
       try LogFiles.sync(lock.file)
       if lock.last == TreeHasher.empty { try LogFiles.syncFolder(directory) }
     } catch {
+      if end >= 0 { _ = ftruncate(lock.file.rawValue, end) }
       throw LogFiles.unavailable("cannot write the access log's index \(path)", error)
     }
   }

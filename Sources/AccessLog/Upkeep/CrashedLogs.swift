@@ -36,7 +36,7 @@ struct CrashedLogs: Sendable {
       if let introduction, let note = try LeftLog.lastNote(file) { return try await list(note, introduction.origin) }
       guard let left = try LeftLog(path, file, isSealed: introduction != nil, progress) else { return true }
       if let introduction { return try await finish(left, name, introduction, changed(file)) }
-      _ = try left.end(durability, changed: changed(file))
+      _ = try left.end(durability, changed: changed(file), isListed: true)
       return true
     } catch { return false }  // the next start tries again, and whoever verifies the log is told
   }
@@ -68,12 +68,15 @@ struct CrashedLogs: Sendable {
     let key = try await signer.verifierKey(of: introduction.origin)
     let index = WriterIndex(directory, durability)
     // What was ended, or was changed since, stays as it is for whoever looks: no signature of ours makes it good.
-    guard try !index.hasEnd(of: introduction.origin), try isAsWritten(left, name, introduction, key),
-      let checkpoint = try left.end(durability, changed: changed)
+    let listed = try index.events(of: introduction.origin)
+    // One that died between its first record and its line in the index has logged nothing, and is ended without one.
+    let isListed = listed.contains(.began)
+    guard !listed.contains(.ended), try isAsWritten(left, name, introduction, key),
+      let checkpoint = try left.end(durability, changed: changed, isListed: isListed)
     else { return true }
     let note = try await signer.sign(checkpoint.text)
     try left.add(.checkpoint(note), durability)
-    try index.add(end: checkpoint)
+    if isListed { try index.add(end: checkpoint) }
     return true
   }
 
@@ -84,7 +87,7 @@ struct CrashedLogs: Sendable {
       end.origin == origin
     else { return true }  // whoever verifies it is told
     let index = WriterIndex(directory, durability)
-    if try !index.hasEnd(of: origin) { try index.add(end: end) }
+    if try index.events(of: origin) == [.began] { try index.add(end: end) }
     return true
   }
 
@@ -191,8 +194,12 @@ private struct LeftLog: Sendable {
   /// Writes a last record, also where its writer's own is there: whoever verifies the log sees who signed it. What is to
   /// be signed then.
   ///
-  /// - Parameter changed: when the file was last changed, before now.
-  func end(_ durability: AccessLogSettings.Durability, changed: Timestamp?) throws -> Checkpoint? {
+  /// - Parameters:
+  ///   - changed: when the file was last changed, before now.
+  ///   - isListed: the index has the log's beginning, and is to have its end.
+  func end(
+    _ durability: AccessLogSettings.Durability, changed: Timestamp?, isListed: Bool
+  ) throws -> Checkpoint? {
     var tree = tree
     var hasher = TreeHasher()
     if !torn.isEmpty, ftruncate(file.rawValue, off_t(whole)) != 0 {
@@ -200,7 +207,7 @@ private struct LeftLog: Sendable {
     }
     if !hasClosing || !torn.isEmpty {
       var line: [UInt8] = []
-      EventLine.closing(torn: torn, changed: changed)
+      EventLine.closing(torn: torn, changed: changed, isListed: isListed)
         .write(sequence: (origin == nil ? lastSequence : tree.size) + 1, to: &line)
       try write(line, durability)
       line.removeLast()
