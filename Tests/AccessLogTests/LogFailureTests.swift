@@ -41,6 +41,25 @@ import Testing
     }
   }
 
+  /// Or another process would end the log as that of one that died.
+  @Test func aFileThatIsGivenUpIsLockedUntilThereIsAnother() async throws {
+    try await withFolder { folder in
+      let path = folder.appending("fifo")  // it takes lines, and there is no disk that keeps them
+      #expect(unsafe mkfifo(path.string, 0o600) == 0)  // a Swift string, for the call only
+      let file = try FileDescriptor.open(path, .readWrite, options: .closeOnExec)
+      let other = try FileDescriptor.open(path, .readWrite, options: .closeOnExec)
+      defer { try? other.close() }
+      #expect(flock(file.rawValue, LOCK_EX | LOCK_NB) == 0)
+      let log = try AccessLogFile(
+        AccessLogSettings(directory: folder.appending("log"), durability: .synced), takingOwnershipOf: file)
+      await #expect(throws: KMSError(.accessLogUnavailable, "")) { try await log.report(AccessEvent(.wrap)) }
+      #expect(flock(other.rawValue, LOCK_EX | LOCK_NB) != 0)
+      try await log.report(AccessEvent(.wrap))
+      #expect(flock(other.rawValue, LOCK_EX | LOCK_NB) == 0)
+      await log.close()
+    }
+  }
+
   @Test func aFolderThatCannotBeWrittenFailsAndRecovers() async throws {
     try await withFolder { folder in
       let inner = folder.appending("log")
@@ -74,6 +93,8 @@ import Testing
       // Its first line needs the folder too, where it has just been made.
       try append(file, after: none, .written)
       #expect(throws: KMSError(.accessLogUnavailable, "")) { try append(file, after: none, .synced) }
+      // Whoever was refused has no line there.
+      #expect(try folder.appending("index").bytes == Array("A\nA\n".utf8))
     }
   }
 

@@ -10,6 +10,8 @@ struct LineWriter: ~Copyable, Sendable {
   private let settings: AccessLogSettings
   /// Nil after the file was given up: the next batch begins a new one.
   private var file: FileDescriptor?
+  /// The file that was given up: its lock says until there is another that somebody writes this log.
+  private var broken: FileDescriptor?
   private(set) var path: FilePath
   /// A write to the file can be held up for long, by what is no disk of this machine.
   private(set) var mayBlock: Bool
@@ -175,8 +177,8 @@ struct LineWriter: ~Copyable, Sendable {
   /// One that is sealed has no last checkpoint then, unless it was ended before.
   mutating func close() {
     if let file, tree == nil { LogFiles.makeReadOnly(file) }
-    try? file?.close()
-    file = nil
+    for file in [file, broken] { try? file?.close() }
+    (file, broken) = (nil, nil)
   }
 
   /// Ends this writer's log by a last record. What comes next begins another. Nil where nothing is signed.
@@ -194,7 +196,7 @@ struct LineWriter: ~Copyable, Sendable {
     let isWhole = ftruncate(file.rawValue, off_t(size)) == 0
     if !isWhole { take(upTo: written) }
     if !isWhole || isSyncFailure {
-      if error != .badFileDescriptor { try? file.close() }  // a number that is not ours any more stays alone
+      if error != .badFileDescriptor { broken = file }  // a number that is not ours any more stays alone
       self.file = nil
     }
     return LogFiles.unavailable("cannot write the access log \(path)", error)
@@ -218,15 +220,16 @@ struct LineWriter: ~Copyable, Sendable {
 
   /// Takes a new file, and leaves the one before only when it is there.
   private mutating func beginFile() throws(KMSError) -> FileDescriptor {
-    let before = (file: file, path: path, size: size, mayBlock: mayBlock, sequence: nextSequence)
+    let before = (file: file, broken: broken, path: path, size: size, mayBlock: mayBlock, sequence: nextSequence)
     let (new, path) = try LogFiles.begin(settings)
-    (file, self.path, size, mayBlock) = (new, path, 0, LogFiles.mayBlock(new))
+    (file, broken, self.path, size, mayBlock) = (new, nil, path, 0, LogFiles.mayBlock(new))
     do throws(KMSError) {
       if let tree { try introduce(tree, path.lastComponent?.string ?? "", new) }
     } catch {
       _ = unsafe unlink(path.string)  // a Swift string, for the call only
-      try? file?.close()  // unless a failure has: the number may be another's by now
-      (file, self.path, size, mayBlock) = (before.file, before.path, before.size, before.mayBlock)
+      close()
+      (file, broken, self.path) = (before.file, before.broken, before.path)
+      (size, mayBlock) = (before.size, before.mayBlock)
       if before.sequence == 1, nextSequence > 1, let tree {  // what was written is gone, and in no index
         _ = tree.end(nextSequence - 1)
         nextSequence = 1
@@ -238,6 +241,7 @@ struct LineWriter: ~Copyable, Sendable {
       try? old.close()
       finished.append(before.path)
     }
+    try? before.broken?.close()
     begun = monotonicNanoseconds()
     return new
   }
@@ -258,5 +262,5 @@ struct LineWriter: ~Copyable, Sendable {
     try index.append(line, to: lock)
   }
 
-  deinit { try? file?.close() }
+  deinit { for file in [file, broken] { try? file?.close() } }
 }

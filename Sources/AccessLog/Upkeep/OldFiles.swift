@@ -26,7 +26,9 @@ struct OldFiles: Sendable {
       guard let status = try? FileStatus(path), !status.isWritable, status.size >= Self.worthCompressing else {
         continue
       }
-      try? withUnused(path) { try AccessLog.compress(path) }  // where there is no room, it stays as it is
+      guard let lock = try? lock(path) else { continue }
+      defer { try? lock.close() }
+      try? AccessLog.compress(path)  // where there is no room, it stays as it is
     }
   }
 
@@ -44,16 +46,18 @@ struct OldFiles: Sendable {
         Timestamp(nanoseconds: status.modified).advanced(by: settings.keep) < now
       else { continue }
       do {
-        if let introduction = try FileIntroduction(of: path) {
-          let origin = introduction.origin
-          // The older files of a log go first.
-          guard !held.contains(origin) else { continue }
-          held.insert(origin)
+        let introduction = try FileIntroduction(of: path)
+        // The older files of a log go first.
+        if let introduction, !held.insert(introduction.origin).inserted { continue }
+        // Nobody else writes it, packs it or deletes it while its deletion is put on record.
+        guard let lock = try lock(path) else { continue }
+        defer { try? lock.close() }
+        if let introduction {
           guard let signer, let entry = try await removal(introduction, names[i...], signer, now) else { continue }
           try RemovedFile.record(try await signer.sign(entry.text), in: directory)
-          held.remove(origin)
         }
-        try withUnused(path) { _ = unsafe unlink(path.string) }  // a Swift string, for the call only
+        guard unsafe unlink(path.string) == 0 else { continue }  // a Swift string, for the call only
+        if let introduction { held.remove(introduction.origin) }
       } catch { continue }  // the next time
     }
   }
@@ -80,12 +84,12 @@ struct OldFiles: Sendable {
       isEnd: last.type == .end, until: last.timestamp, removed: now, keepSeconds: settings.keep.components.seconds)
   }
 
-  private func withUnused(_ path: FilePath, _ body: () throws -> Void) throws {
+  /// Nil where somebody else has it.
+  private func lock(_ path: FilePath) throws -> FileDescriptor? {
     let file = try FileDescriptor.open(path, .readOnly, options: .closeOnExec)
-    try file.closeAfter {
-      guard flock(file.rawValue, LOCK_EX | LOCK_NB) == 0 else { return }
-      try body()
-    }
+    if flock(file.rawValue, LOCK_EX | LOCK_NB) == 0 { return file }
+    try file.close()
+    return nil
   }
 }
 
