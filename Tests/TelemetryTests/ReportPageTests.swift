@@ -85,14 +85,30 @@ import Testing
 
   @Test func thePageStandsAloneAndTrustsNoText() throws {
     let html = try Self.report.get().html
-    #expect(!html.contains("http:") && !html.contains("https:") && !html.contains("<script") && !html.contains("url("))
+    // Bytes: in characters, a "<" that a scalar before it was joined to would not be found.
+    let bytes = Array(html.utf8)
+    for part in ["http:", "https:", "<script", "url(", "service <&"] { #expect(!bytes.contains(part.utf8), "\(part)") }
     #expect(html.contains("default-src 'none'"))
-    #expect(html.contains("billing-service &lt;&amp;&#39;&quot;&gt;") && !html.contains("service <&"))
+    #expect(html.contains("billing-service &lt;&amp;&#39;&quot;&gt;"))
     for part in [
       "Security incidents", "many-contexts", "rotation-failed", "Keys: ages and states", "overdue", "compromised",
       "By hour of the day", "By principal", "By key", "By operation", "By outcome", "Latency", "Cache hits",
       "Recent failures", "Recent events", "Rotations",
     ] { #expect(html.contains(part), "\(part)") }
+  }
+
+  /// U+0D4E makes one character with what comes after it.
+  @Test func noScalarHidesATag() throws {
+    var record = try Self.line(AccessEvent(.wrap))
+    record.accessedBy = "\u{0D4E}<b id=x\u{0D4E}> \u{0D4E}\u{1B}[2J \u{0D4E}\" \u{0D4E}' \u{0D4E}&"
+    let now = record.timestamp.advanced(by: .seconds(1))
+    let report = TelemetryReport(
+      records: [record], versions: [], rotationInterval: .seconds(3600), since: .init(seconds: 0), now: now)
+    let bytes = Array(report.html.utf8)
+    #expect(!bytes.contains("<b id".utf8))
+    #expect(
+      bytes.contains("\u{0D4E}&lt;b id=x\u{0D4E}&gt; \u{0D4E}?[2J \u{0D4E}&quot; \u{0D4E}&#39; \u{0D4E}&amp;".utf8))
+    #expect(!bytes.contains(0x1B) && !report.text.utf8.contains(0x1B))
   }
 
   @Test(

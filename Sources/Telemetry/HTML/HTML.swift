@@ -21,14 +21,15 @@ struct HTML: ExpressibleByStringInterpolation {
   /// Also for attributes in quotes. What could turn the text around is made visible.
   static func escaped(_ text: String) -> String {
     var result = ""
-    for character in TextTable.printable(text) {
-      switch character {
+    // By scalars, as a browser reads: one that stands before another may make one character with a "<".
+    for scalar in TextTable.printable(text).unicodeScalars {
+      switch scalar {
       case "&": result += "&amp;"
       case "<": result += "&lt;"
       case ">": result += "&gt;"
       case "\"": result += "&quot;"
       case "'": result += "&#39;"
-      default: result.append(character)
+      default: result.unicodeScalars.append(scalar)
       }
     }
     return result
