@@ -82,6 +82,21 @@ private let monitoring = URL(filePath: #filePath).appending(path: "../../../docs
     #expect(!text.contains("gone") && !text.contains("deactivated"))  // what is gone is not told any more
   }
 
+  /// `StrongroomRotationOverdue` looks at ages, and would never fall silent.
+  @Test func aKeyThatDoesNotRotateHasNoAge() throws {
+    let factory = PrometheusFactory()
+    let now = Timestamp.now()
+    let versions = try [("safe", KeyPurpose.recovery), ("pii", .wrap), ("direct", .encrypt)].map { name, purpose in
+      KeyVersion(
+        id: .make(now: now.advanced(by: .seconds(-30 * 86_400))), key: try KeyName(name), purpose: purpose,
+        state: .active, enforcement: .token, provider: "hsm")
+    }
+    StateMetrics(factory: factory).record(versions, rotationInterval: .seconds(86_400), now: now)
+    let lines = factory.text.split(separator: "\n").filter { $0.hasPrefix("strongroom_key_") }
+    for key in ["pii", "direct"] { #expect(lines.contains("strongroom_key_age_seconds{key=\"\(key)\"} 2592000")) }
+    #expect(lines.filter { $0.contains("safe") } == [#"strongroom_key_versions{key="safe",state="active"} 1"#])
+  }
+
   @Test func labelsCannotGrowOrBreakTheFile() {
     let (factory, metrics) = filled()
     for i in 0..<3000 { metrics.took(event(.init(rawValue: "own-\(i)")), afterNanoseconds: 1) }

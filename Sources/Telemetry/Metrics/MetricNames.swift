@@ -29,7 +29,7 @@ public enum MetricNames {
     providerUp: "Whether the provider could serve when it was last asked.",
     sessions: "Sessions that are open to the provider's token, by state.",
     sessionLimit: "Most sessions that are opened to the provider's token.",
-    keyAge: "Age of a key's current version. Absent when nobody knows it.",
+    keyAge: "Age of a key's current version. Absent when nobody knows it, and for recovery keys, which do not rotate.",
     keyVersions: "Versions of a key, by state.",
     keyOverdue: "Whether a key's rotation is overdue.",
     rotationInterval: "Age from which a key's current version is due for rotation.",

@@ -24,10 +24,12 @@ public struct StateMetrics: Sendable {
     let overdue = Set(ages.overdue.map(\.key))
     for (key, versions) in Dictionary(grouping: versions, by: \.key) {
       let name = [("key", key.description)]
-      if let made = versions.current?.id.created {
+      let rotating = versions.filter { $0.purpose != .recovery }
+      // Of keys that rotate only: an age beyond the interval is an alert.
+      if let made = rotating.current?.id.created {
         gauge(MetricNames.keyAge, name, max(0, Double(now.seconds - made.seconds)))
       }
-      if versions.contains(where: { $0.purpose != .recovery }) {
+      if !rotating.isEmpty {
         gauge(MetricNames.keyOverdue, name, overdue.contains(key) ? 1 : 0)
       }
       for (state, versions) in Dictionary(grouping: versions, by: \.state) {
