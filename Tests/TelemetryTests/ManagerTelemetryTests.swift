@@ -47,11 +47,12 @@ import Tracing
 
     let metrics = try String(contentsOfFile: folder.path + "/strongroom.prom", encoding: .utf8)
     for line in [
-      #"strongroom_operations_total{operation="decrypt",outcome="failure",provider=""} 12"#,
-      #"strongroom_operations_total{operation="decrypt",outcome="success",provider=""} 1"#,
-      #"strongroom_operations_total{operation="rotate",outcome="failure",provider=""} 1"#,
-      #"strongroom_alerts_total{rule="failed-operations"} 1"#, #"strongroom_alerts_total{rule="rotation-failed"} 1"#,
-      #"strongroom_provider_up{provider="test"} 1"#,
+      #"strongroom_operations_total{operation="decrypt",outcome="failure",provider="",process="strongroom"} 12"#,
+      #"strongroom_operations_total{operation="decrypt",outcome="success",provider="",process="strongroom"} 1"#,
+      #"strongroom_operations_total{operation="rotate",outcome="failure",provider="",process="strongroom"} 1"#,
+      #"strongroom_alerts_total{rule="failed-operations",process="strongroom"} 1"#,
+      #"strongroom_alerts_total{rule="rotation-failed",process="strongroom"} 1"#,
+      #"strongroom_provider_up{provider="test",process="strongroom"} 1"#,
     ] { #expect(metrics.contains(line + "\n"), "\(line)") }
     let alerts = try String(contentsOfFile: folder.path + "/alerts.jsonl", encoding: .utf8)
     #expect(alerts.split(separator: "\n").count == 2 && alerts.contains("10 of 11 encrypts and decrypts under key pii"))

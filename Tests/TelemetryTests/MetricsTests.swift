@@ -7,9 +7,9 @@ import Testing
 
 @testable import Telemetry
 
-private let promtool = "/usr/bin/promtool"
-private let hasPromtool = FileManager.default.fileExists(atPath: promtool)
-private let monitoring = URL(filePath: #filePath).appending(path: "../../../docs/monitoring").standardized.path
+let promtool = "/usr/bin/promtool"
+let hasPromtool = FileManager.default.fileExists(atPath: promtool)
+let monitoring = URL(filePath: #filePath).appending(path: "../../../docs/monitoring").standardized.path
 
 @Suite struct MetricsTests {
   private func event(
@@ -126,12 +126,12 @@ private let monitoring = URL(filePath: #filePath).appending(path: "../../../docs
     let path = folder.path + "/strongroom.prom"
     let (factory, metrics) = filled()
     let file = try MetricsFile(FilePath(path), factory: factory, every: .seconds(3600))
-    #expect(try String(contentsOfFile: path, encoding: .utf8) == factory.text)
+    #expect(try String(contentsOfFile: path, encoding: .utf8) == MetricsFile.text(factory, in: FilePath(path)))
     let mode = try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int
     #expect(mode == 0o644)
     metrics.took(event(.unwrap), afterNanoseconds: 1)
     await file.flush()
-    #expect(try String(contentsOfFile: path, encoding: .utf8) == factory.text)
+    #expect(try String(contentsOfFile: path, encoding: .utf8) == MetricsFile.text(factory, in: FilePath(path)))
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["strongroom.prom"])
     #expect(throws: (any Error).self) {
       _ = try MetricsFile(FilePath(folder.path + "/nowhere/x.prom"), factory: factory)

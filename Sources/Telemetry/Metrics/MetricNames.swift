@@ -14,6 +14,7 @@ public enum MetricNames {
   static let keyAge = "strongroom_key_age_seconds"
   static let keyVersions = "strongroom_key_versions"
   static let keyOverdue = "strongroom_key_rotation_overdue"
+  static let written = "strongroom_metrics_written_timestamp_seconds"
   static let rotationInterval = "strongroom_key_rotation_interval_seconds"
 
   /// What each metric means, by its name.
@@ -32,6 +33,7 @@ public enum MetricNames {
     keyAge: "Age of a key's current version. Absent when nobody knows it, and for recovery keys, which do not rotate.",
     keyVersions: "Versions of a key, by state.",
     keyOverdue: "Whether a key's rotation is overdue.",
+    written: "When the file of metrics was last written, in Unix time.",
     rotationInterval: "Age from which a key's current version is due for rotation.",
   ]
 }

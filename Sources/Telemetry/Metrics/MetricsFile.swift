@@ -1,10 +1,12 @@
+internal import CoreMetrics
 internal import Dispatch
 internal import DurableFiles
 public import KMSCore
 public import SystemPackage
 
 /// Writes metrics into a file for node_exporter's textfile collector, again and again; each time the whole file or
-/// nothing. One process, one file.
+/// nothing. One process, one file: its name without `.prom` is the label `process` of every series, so that those of
+/// two processes on one host are not taken for the same.
 public final class MetricsFile: AccessObserver, Sendable {
   private let path: FilePath
   private let factory: PrometheusFactory
@@ -23,16 +25,22 @@ public final class MetricsFile: AccessObserver, Sendable {
     unsafe self.timer = timer  // see its declaration
     let seconds = Int(max(1, interval.components.seconds))
     timer.schedule(deadline: .now() + .seconds(seconds), repeating: .seconds(seconds), leeway: .seconds(1))
-    // A disk that is full now may have room the next time; the file's age tells.
+    // A disk that is full now may have room the next time; the time in the file tells.
     timer.setEventHandler { try? Self.write(factory, to: path) }
     timer.activate()
   }
 
+  static func text(_ factory: PrometheusFactory, in path: FilePath) -> String {
+    factory.text(labelled: [("process", path.lastComponent?.stem ?? "")])
+  }
+
   private static func write(_ factory: PrometheusFactory, to path: FilePath) throws {
+    let now = Double(Timestamp.now().nanoseconds) / 1e9
+    Gauge(label: MetricNames.written, dimensions: [], factory: factory).record(now)
     // node_exporter runs as a user of its own.
     let file = try AtomicFile(
       path, permissions: [.ownerReadWrite, .groupRead, .otherRead], replacing: true)
-    try file.write(Array(factory.text.utf8))
+    try file.write(Array(text(factory, in: path).utf8))
     try file.commit()
   }
 

@@ -42,7 +42,9 @@ public final class MetricsObserver: AccessObserver, Sendable {
     series.withLock { series in
       for operation in [AccessEvent.Operation.encrypt, .decrypt, .rotate] {
         let name = Name(operation: operation, provider: nil)
-        series[name] = make(name)
+        let new = make(name)
+        for counter in [new.success, new.failure] { counter.increment(by: 0) }
+        series[name] = new
       }
     }
   }
@@ -52,7 +54,7 @@ public final class MetricsObserver: AccessObserver, Sendable {
     if waited > 0 { wait.recordNanoseconds(Int64(clamping: waited)) }
     last.record(Double(event.timestamp.nanoseconds) / 1e9)
     guard event.phase == .outcome else { return }
-    let count = event.count ?? 1
+    let count = max(0, event.count ?? 1)
     let nanoseconds = Int64(clamping: event.duration.wholeNanoseconds)
     // A data operation's provider is only where its key is; its calls to that provider have events of their own.
     let provider = event.operation.isDataUse || event.operation == .rotate ? nil : event.provider

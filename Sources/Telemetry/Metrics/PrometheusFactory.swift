@@ -89,14 +89,22 @@ public final class PrometheusFactory: MetricsFactory, Sendable {
   }
 
   /// Every metric as it is now (text format 0.0.4), by name.
-  public var text: String {
+  public var text: String { text(labelled: []) }
+
+  /// - Parameter constant: labels of every series that has none of that name itself.
+  func text(labelled constant: [(String, String)]) -> String {
+    let constant = constant.map { (name: $0.0, text: PrometheusText.labels([$0])) }
     let families = state.withLock { $0.families }
     return families.sorted { $0.key < $1.key }
       .map { name, family in
         let head =
           "# HELP \(name) \(PrometheusText.help(help[name] ?? "Of another library."))\n"
           + "# TYPE \(name) \(family.kind.rawValue)\n"
-        return family.series.sorted { $0.key < $1.key }.reduce(head) { $0 + $1.value.lines(name, labels: $1.key) }
+        return family.series.sorted { $0.key < $1.key }.reduce(head) { text, series in
+          let missing = constant.filter { !PrometheusText.has($0.name, in: series.key) }.map(\.text)
+          let labels = (series.key.isEmpty ? missing : [series.key] + missing).joined(separator: ",")
+          return text + series.value.lines(name, labels: labels)
+        }
       }.joined()
   }
 

@@ -28,6 +28,9 @@ enum PrometheusText {
       .map { "\($0)=\"\(escaped($1, quotes: true))\"" }.joined(separator: ",")
   }
 
+  /// Whether labels, as ``labels(_:)`` gives them, have one of this name. No value has a quote without a backslash.
+  static func has(_ name: String, in labels: String) -> Bool { ",\(labels)".contains(",\(name)=\"") }
+
   static func help(_ text: String) -> String { escaped(text, quotes: false) }
 
   private static func escaped(_ text: String, quotes: Bool) -> String {
