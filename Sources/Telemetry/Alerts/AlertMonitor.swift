@@ -12,6 +12,8 @@ public final class AlertMonitor: AccessObserver, Sendable {
     var memory: AlertMemory
     /// While the log is read for what is usual; nil when that is done.
     var waiting: [Observation]?
+    /// Events that there was no room for meanwhile.
+    var missed = 0
     var waitingToBeSent = 0
 
     mutating func observe(_ event: Observation) -> [Alert] {
@@ -19,25 +21,61 @@ public final class AlertMonitor: AccessObserver, Sendable {
       rules.observe(event) { found.append($0) }
       return found.isEmpty ? found : found.compactMap { memory.admit($0) }
     }
+
+    /// False when nobody learns any more.
+    mutating func learn(_ event: Observation) -> Bool {
+      guard waiting != nil else { return false }
+      rules.observe(event) { _ in }
+      return true
+    }
+
+    /// Puts what is held to the rules.
+    ///
+    /// - Parameter wasCutOff: of what is usual, the newest was not read.
+    mutating func endLearning(wasCutOff: Bool) -> [Alert] {
+      guard let held = waiting else { return [] }
+      waiting = nil
+      if wasCutOff { rules.learnAnew(from: .now()) }
+      return held.flatMap { observe($0) }
+    }
+
+    /// How many were missed that nobody was told of.
+    mutating func takeUntold() -> Int {
+      defer { missed = 0 }
+      return missed
+    }
   }
 
   private let state: Mutex<State>
+  private let ending = Mutex(())
   private let settings: AlertSettings
   private let destinations: [AlertDestination]
   private let sending = DispatchQueue(label: "strongroom-alerts")
   private let onAlert: @Sendable (Alert) -> Void
 
   private static let mostWaiting = 100
-  private static let mostHeld = 10_000
+  static let mostHeld = 10_000
   /// The log is read for so long at most.
-  private static let reading: UInt64 = 20_000_000_000
+  private static let patience = Duration.seconds(20)
+
+  /// Gives what happened before, oldest first.
+  typealias History = @Sendable ((Observation) throws -> Void) throws -> Void
 
   /// - Parameters:
   ///   - history: folder of the access log, from which is learned what is usual; nil begins with nothing.
   ///   - onAlert: called for each alert that is sent, before it is.
-  public init(
+  public convenience init(
     _ settings: AlertSettings, learningFrom history: FilePath? = nil,
     onAlert: @escaping @Sendable (Alert) -> Void = { _ in }
+  ) {
+    self.init(
+      settings, learning: history.map { Self.history(in: $0, for: settings) }, patience: Self.patience,
+      onAlert: onAlert)
+  }
+
+  init(
+    _ settings: AlertSettings, learning history: History?, patience: Duration,
+    onAlert: @escaping @Sendable (Alert) -> Void
   ) {
     self.settings = settings
     self.onAlert = onAlert
@@ -47,8 +85,7 @@ public final class AlertMonitor: AccessObserver, Sendable {
         rules: AlertRules(settings), memory: AlertMemory(repeatAfter: settings.repeatAfter),
         waiting: history == nil ? nil : []))
     if let history {
-      let now = Timestamp.now()
-      DispatchQueue.global(qos: .utility).async { self.learn(from: history, until: now) }
+      DispatchQueue.global(qos: .utility).async { self.learn(from: history, patience: patience.wholeNanoseconds) }
     }
   }
 
@@ -81,7 +118,11 @@ public final class AlertMonitor: AccessObserver, Sendable {
   private func observe(_ event: Observation) {
     let sent = state.withLock { state -> [Alert] in
       if state.waiting != nil {
-        if state.waiting.map({ $0.count < Self.mostHeld }) == true { state.waiting?.append(event) }
+        if state.waiting.map({ $0.count < Self.mostHeld }) == true {
+          state.waiting?.append(event)
+        } else {
+          state.missed += 1
+        }
         return []
       }
       return state.observe(event)
@@ -96,25 +137,45 @@ public final class AlertMonitor: AccessObserver, Sendable {
 
   // MARK: Learning
 
-  private func learn(from history: FilePath, until now: Timestamp) {
-    var rules = AlertRules(settings)
-    let start = monotonicNanoseconds()
-    let filter = AccessFilter(
-      since: now.advanced(by: .zero - settings.learning - .seconds(3600)), until: now)
-    // A log that cannot be read is no reason to watch nothing.
-    _ = try? AccessLogReader(directory: history).forEach(matching: filter) { record, _ in
-      rules.observe(Observation(record)) { _ in }
-      if monotonicNanoseconds() - start > Self.reading { throw Stop() }
+  private static func history(in folder: FilePath, for settings: AlertSettings) -> History {
+    let now = Timestamp.now()
+    let filter = AccessFilter(since: now.advanced(by: .zero - settings.learning - .seconds(3600)), until: now)
+    return { learn in
+      _ = try AccessLogReader(directory: folder).forEach(matching: filter) { record, _ in
+        try learn(Observation(record))
+      }
     }
-    let learned = rules
-    let sent = state.withLock { state in
-      state.rules = learned
-      let held = state.waiting ?? []
-      state.waiting = nil
-      return held.flatMap { state.observe($0) }
-    }
-    send(sent)
   }
+
+  private func learn(from history: History, patience: UInt64) {
+    let start = monotonicNanoseconds()
+    do {
+      try history { event in
+        let isWanted = state.withLock { $0.learn(event) }
+        if !isWanted || monotonicNanoseconds() - start >= patience { throw Stop() }
+      }
+      endLearning(wasCutOff: false)
+    } catch {
+      endLearning(wasCutOff: true)  // a log that cannot be read is no reason to watch nothing
+    }
+  }
+
+  private func endLearning(wasCutOff: Bool) {
+    // Whoever comes second waits until the first has sent what was found.
+    let missed = ending.withLock { _ in
+      let (found, missed) = state.withLock { ($0.endLearning(wasCutOff: wasCutOff), $0.takeUntold()) }
+      send(found)
+      return missed
+    }
+    guard missed > 0 else { return }
+    sending.async {
+      let text = "strongroom: no alert rule has seen \(missed) events that came while the log was read\n"
+      _ = try? FileDescriptor.standardError.writeAll(text.utf8)  // there is nobody else to tell
+    }
+  }
+
+  /// Whether the log is read still, and how many events there was no room for. For tests.
+  var learning: (isGoingOn: Bool, missed: Int) { state.withLock { ($0.waiting != nil, $0.missed) } }
 
   private struct Stop: Error {}
 
@@ -136,8 +197,10 @@ public final class AlertMonitor: AccessObserver, Sendable {
     }
   }
 
-  /// Waits until all is sent: each command has ten seconds at most.
+  /// Ends learning, so that what happened meanwhile is looked at by what was learned until now, and waits until all is
+  /// sent: each command has ten seconds at most.
   public func flush() async {
+    endLearning(wasCutOff: true)
     await withCheckedContinuation { continuation in sending.async { continuation.resume() } }
   }
 }

@@ -6,6 +6,8 @@ struct AlertRules: Sendable {
   private let settings: AlertSettings
   private let learning: Int64
   private let overdueAge: Int64?
+  /// What was watched before does not count: not all of it was seen.
+  private var watchedFrom = Int64.min
   private var keys = CappedMap<String, KeyWatch>(limit: 1000)
   private var principals = CappedMap<String, PrincipalWatch>(limit: 1000)
   private var calls = CappedMap<ProviderCall, LatencyWatch>(limit: 256)
@@ -20,6 +22,11 @@ struct AlertRules: Sendable {
     // A tenth late is still in time: schedules look now and then.
     overdueAge = settings.rotationInterval.map { $0.components.seconds + max(3600, $0.components.seconds / 10) }
   }
+
+  /// Nothing is unusual before it was watched for a whole time of learning from now on.
+  mutating func learnAnew(from now: Timestamp) { watchedFrom = now.seconds }
+
+  private func isKnown(since: Int64, at now: Timestamp) -> Bool { now.seconds - max(since, watchedFrom) >= learning }
 
   /// Alerts that this one gives, without regard to those that were given before.
   mutating func observe(_ event: Observation, _ found: (Alert) -> Void) {
@@ -71,7 +78,7 @@ struct AlertRules: Sendable {
             + "in five minutes, the last with \(event.errorCode ?? "?")"), found)
     }
     guard !key.isEmpty else { return }
-    if keys[slot].isNew(event.principal, at: event.timestamp, learning: learning) {
+    if keys[slot].isNew(event.principal), isKnown(since: keys[slot].since, at: event.timestamp) {
       report(
         Alert(
           .newPrincipal, at: event.timestamp, key: key, principal: event.principal,
@@ -96,7 +103,7 @@ struct AlertRules: Sendable {
 
   private mutating func watchPrincipal(_ event: Observation, _ found: (Alert) -> Void) {
     let slot = principals.slot(event.principal) { PrincipalWatch(since: event.timestamp) }
-    let isKnown = event.timestamp.seconds - principals[slot].since >= learning
+    let isKnown = isKnown(since: principals[slot].since, at: event.timestamp)
     if principals[slot].isNew(event.operation), isKnown {
       report(
         Alert(

@@ -3,7 +3,7 @@ import KMSCore
 
 /// What is remembered of one key.
 struct KeyWatch: Sendable {
-  private let since: Int64
+  let since: Int64
   private var principals: Set<String> = []
   // Most often it is the same again, and then nothing need be hashed.
   private var last: String?
@@ -14,11 +14,10 @@ struct KeyWatch: Sendable {
 
   init(since: Timestamp) { self.since = since.seconds }
 
-  mutating func isNew(_ principal: String, at now: Timestamp, learning: Int64) -> Bool {
+  mutating func isNew(_ principal: String) -> Bool {
     if principal == last { return false }
     last = principal
-    guard principals.count < Self.limit, principals.insert(principal).inserted else { return false }
-    return now.seconds - since >= learning
+    return principals.count < Self.limit && principals.insert(principal).inserted
   }
 }
 
