@@ -35,7 +35,7 @@ struct ManagerTelemetry {
   func watch(_ manager: DataAtRestManager) { refresher?.start(manager) }
 }
 
-/// Asks once a minute how keys and providers stand, until the log is sealed.
+/// Asks once a minute how keys and providers stand, until the log is about to be sealed.
 final class StateRefresher: AccessObserver {
   private let metrics: StateMetrics
   private let monitor: AlertMonitor
@@ -75,7 +75,7 @@ final class StateRefresher: AccessObserver {
 
   func took(_ event: AccessEvent, afterNanoseconds waited: UInt64) {}
 
-  func flush() async {
+  func stop() async {
     let task = task.withLock { $0 }
     task?.cancel()
     await task?.value

@@ -10,6 +10,10 @@ public protocol AccessObserver: Sendable {
   /// The log did not take the event; its call failed for that.
   func refused(_ event: AccessEvent)
 
+  /// Asks nobody any more whose answer would be logged. Called before the log is sealed; returns when nothing is on its
+  /// way.
+  func stop() async
+
   /// Brings on its way what it holds. Called when the log is sealed.
   func flush() async
 }
@@ -17,6 +21,8 @@ public protocol AccessObserver: Sendable {
 extension AccessObserver {
   /// Nothing to do.
   public func refused(_ event: AccessEvent) {}
+  /// Nothing to do.
+  public func stop() async {}
   /// Nothing to do.
   public func flush() async {}
 }
@@ -59,8 +65,9 @@ public struct ObservedReporter: AccessReporter {
   /// The log's answer.
   public var requiresPrincipal: Bool { base.requiresPrincipal }
 
-  /// Seals the log, then flushes the observers.
+  /// Stops the observers, seals the log, then flushes them.
   public func seal() async {
+    for observer in observers { await observer.stop() }
     await base.seal()
     for observer in observers { await observer.flush() }
   }
