@@ -193,7 +193,8 @@ let package = Package(
     tests(
       "TelemetryTests",
       [
-        "Strongroom", "Telemetry", "AccessLog", "InMemoryProvider", "KMSCore", "DurableFiles", "TestSupport", system,
+        "Strongroom", "Telemetry", "AccessLog", "InMemoryProvider", "KMSCore", "KMSTesting", "DurableFiles",
+        "TestSupport", system,
         .product(name: "Metrics", package: "swift-metrics"),
         .product(name: "InMemoryTracing", package: "swift-distributed-tracing"),
         .product(name: "Tracing", package: "swift-distributed-tracing"),

@@ -63,13 +63,15 @@ final class StateRefresher: AccessObserver {
   }
 
   private static func refresh(_ manager: DataAtRestManager, _ metrics: StateMetrics, _ monitor: AlertMonitor) async {
-    // What fails is in the log and among the errors.
+    // What fails is in the log and among the errors, and keeps the other providers from nothing.
     for report in (try? await manager.health(principal: principal)) ?? [] {
       metrics.record(report.health, of: report.provider)
     }
-    guard let versions = try? await manager.keyVersions(principal: principal) else { return }
+    guard !Task.isCancelled,
+      let (versions, unreachable) = try? await manager.reachableKeyVersions(principal: principal)
+    else { return }
     let interval = manager.configuration.keyRotationInterval
-    metrics.record(versions, rotationInterval: interval)
+    metrics.record(versions, isComplete: unreachable.isEmpty, rotationInterval: interval)
     monitor.check(versions, rotationInterval: interval)
   }
 

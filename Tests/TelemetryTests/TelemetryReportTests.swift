@@ -135,7 +135,7 @@ import Testing
       Set(json.keys) == [
         "since", "until", "operations", "failures", "intents", "rotations", "overdue_rotations", "access",
         "interrupted_rotations", "failed_rotations", "recent_failures", "recent_events", "key_versions", "latency",
-        "damaged", "performance", "timeline", "security_incidents",
+        "unreachable_providers", "damaged", "performance", "timeline", "security_incidents",
       ])
     let access = try #require(json["access"] as? [String: [[String: Any]]])
     #expect(Set(access.keys) == ["by_key", "by_principal", "by_operation", "by_outcome", "by_hour"])

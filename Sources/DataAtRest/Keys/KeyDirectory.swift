@@ -11,7 +11,7 @@ final class KeyDirectory: Sendable {
     /// What may stand as a recovery recipient, in whatever provider.
     var recovery: [KeyName: KeyVersion] = [:]
     /// Providers that could not be asked: a miss may be theirs.
-    var failures: [KMSError] = []
+    var failures: [(provider: String, error: KMSError)] = []
     var primaryFailure: KMSError?
     var loaded: ContinuousClock.Instant?
     /// How long it is good for.
@@ -87,7 +87,7 @@ final class KeyDirectory: Sendable {
   /// Every version that is known now, oldest first.
   func all(access: Access) async throws -> [KeyVersion] {
     try await refresh(access: access, evenIfFresh: true)
-    if let failure = fresh({ $0.failures.first }) { throw failure }
+    if let failure { throw failure }
     return fresh { $0.versions.values.sorted { $0.id < $1.id } }
   }
 
@@ -98,8 +98,16 @@ final class KeyDirectory: Sendable {
     return fresh { $0.versions.values.sorted { $0.id < $1.id } }
   }
 
+  /// Every version that is known now, oldest first, and why there may be more of them.
+  func known(
+    access: Access
+  ) async throws -> (versions: [KeyVersion], failures: [(provider: String, error: KMSError)]) {
+    try await refresh(access: access, evenIfFresh: true)
+    return fresh { ($0.versions.values.sorted { $0.id < $1.id }, $0.failures) }
+  }
+
   /// The failure of a provider that could not be asked, if any: what is missing may be there.
-  var failure: KMSError? { fresh { $0.failures.first } }
+  var failure: KMSError? { fresh { $0.failures.first?.error } }
 
   /// Forgets everything: a state or version has changed.
   func invalidate() {
@@ -151,7 +159,7 @@ final class KeyDirectory: Sendable {
           next.versions[version.id] = version
         }
       } catch let error as KMSError where error.code != .accessLogUnavailable {
-        next.failures.append(error)
+        next.failures.append((name, error))
         if name == providers.primaryName { next.primaryFailure = error }
       }
     }

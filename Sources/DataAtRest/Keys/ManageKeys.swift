@@ -10,6 +10,14 @@ extension DataAtRestManager {
     return key.map { key in all.filter { $0.key == key } } ?? all
   }
 
+  /// Every key version of the providers that can be asked, oldest first, and the failures of the others by name.
+  package func reachableKeyVersions(
+    principal: String? = nil
+  ) async throws -> (versions: [KeyVersion], unreachable: [String: KMSError]) {
+    let (versions, failures) = try await directory.known(access: Access(principal: principal))
+    return (versions, Dictionary(failures.map { ($0.provider, $0.error) }) { first, _ in first })
+  }
+
   /// Makes a key with its first version, in the provider that makes new ones.
   ///
   /// - Throws: ``KMSError/Code/duplicateKeyVersion`` when a key of that name is there already.

@@ -77,6 +77,7 @@ extension DataAtRestManager {
   }
 
   /// What happened in a period, from the access log, and the keys that there were at its end, in their states of now.
+  /// Providers that cannot be asked for their keys are named in it.
   ///
   /// - Parameters:
   ///   - since: begin of the period; seven days before its end when nil.
@@ -97,11 +98,13 @@ extension DataAtRestManager {
     guard since < end else {
       throw KMSError(.invalidInput, "the period ends at \(end), before it begins", advice: "Give an earlier begin.")
     }
-    let versions = try await keyVersions().filter { version in version.id.created.map { $0 <= end } ?? true }
+    let (known, unreachable) = try await reachableKeyVersions()
+    let versions = known.filter { version in version.id.created.map { $0 <= end } ?? true }
     let interval = configuration.keyRotationInterval
     return try await fileJob { _ in
       var report = TelemetryReport(
-        versions: versions, rotationInterval: interval, since: since, now: end, alerts: alerts)
+        versions: versions, unreachable: unreachable, rotationInterval: interval, since: since, now: end,
+        alerts: alerts)
       report.damaged = try AccessLogReader(directory: logFolder).forEach(matching: report.filter) {
         record, _ in report.add(record)
       }.damaged

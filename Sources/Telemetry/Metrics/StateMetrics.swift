@@ -15,8 +15,12 @@ public struct StateMetrics: Sendable {
   }
 
   /// Ages, states and due rotations of all keys.
-  public func record(_ versions: [KeyVersion], rotationInterval: Duration, now: Timestamp = .now()) {
-    let ages = KeyAges(versions, rotationInterval: rotationInterval, now: now)
+  ///
+  /// - Parameter isComplete: no provider has versions that are not among these.
+  public func record(
+    _ versions: [KeyVersion], isComplete: Bool = true, rotationInterval: Duration, now: Timestamp = .now()
+  ) {
+    let ages = KeyAges(versions, isComplete: isComplete, rotationInterval: rotationInterval, now: now)
     for name in [MetricNames.keyAge, MetricNames.keyVersions, MetricNames.keyOverdue] {
       prometheus?.removeSeries(of: name)  // of versions and keys that are gone
     }

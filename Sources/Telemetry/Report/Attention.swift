@@ -6,7 +6,10 @@ extension TelemetryReport {
   /// What somebody has to do something about, a sentence each.
   var attentionNotes: [String] {
     let interval = TextTable.age(rotationInterval)
-    var notes = keys.overdue.map { overdue in
+    var notes = unreachable.sorted { $0.key < $1.key }.map { name, error in
+      "provider \(name) could not be asked: \(error.code.rawValue): \(error.message)"
+    }
+    notes += keys.overdue.map { overdue in
       guard let row = overdue.current else { return "key \(overdue.key) has no active version: make one" }
       let what =
         row.age.map { "is \(TextTable.age($0)) old, due after \(interval): rotate it" }

@@ -20,12 +20,15 @@ struct KeyAges: Sendable, Hashable {
   /// Keys of which an older version than the current one is still active.
   let interrupted: [KeyName]
 
-  init(_ versions: [KeyVersion], rotationInterval: Duration, now: Timestamp) {
+  /// - Parameter isComplete: there are no versions elsewhere; else a key without an active one may have it there.
+  init(_ versions: [KeyVersion], isComplete: Bool = true, rotationInterval: Duration, now: Timestamp) {
     func row(_ version: KeyVersion) -> Row { Row(version: version, age: version.id.created.map(now.since)) }
     rows = versions.sorted { $0.key == $1.key ? $1.id < $0.id : $0.key < $1.key }.map(row)
     let rotating = versions.filter { $0.purpose != .recovery }
     overdue = Dictionary(grouping: rotating, by: \.key).sorted { $0.key < $1.key }.compactMap { key, versions in
-      guard let current = versions.current.map(row) else { return Overdue(key: key, current: nil) }
+      guard let current = versions.current.map(row) else {
+        return isComplete ? Overdue(key: key, current: nil) : nil
+      }
       // An adopted key tells no age: nobody knows how old it is, so it is due.
       return current.age.map { $0 < rotationInterval } == true ? nil : Overdue(key: key, current: current)
     }

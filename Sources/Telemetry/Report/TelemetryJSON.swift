@@ -12,6 +12,7 @@ extension TelemetryReport {
   /// | `rotations` | `count`, `failed`, and `recent` events |
   /// | `overdue_rotations` | `key_id`, `key_version` and `age_seconds` of the current version, `interval_seconds` |
   /// | `interrupted_rotations` | names of keys with an older active version beside the current one |
+  /// | `unreachable_providers` | those whose keys are missing here: `provider`, `error_code`, `error_message` |
   /// | `failed_rotations` | keys whose last rotation failed: `key_id`, `count` since the last good one, `last` event |
   /// | `access` | `by_key`, `by_principal`, `by_operation`, `by_outcome`: `name`, `count`, `failed`; `by_hour`: `hour` (UTC) instead of the name |
   /// | `recent_failures`, `recent_events` | the last 20 of each, oldest first, fields as in the log |
@@ -35,6 +36,7 @@ extension TelemetryReport {
       ("overdue_rotations", .array(keys.overdue.map(overdue))),
       ("interrupted_rotations", .array(keys.interrupted.map { .string($0.description) })),
       ("failed_rotations", .array(failedRotations.sorted { $0.key < $1.key }.map(Self.failed))),
+      ("unreachable_providers", .array(unreachable.sorted { $0.key < $1.key }.map(Self.unreachable))),
       (
         "access",
         .object([
@@ -119,6 +121,13 @@ extension TelemetryReport {
       ("key_version", overdue.current.map { .string($0.version.id.description) }),
       ("age_seconds", overdue.current?.age.map { .integer($0.components.seconds) }),
       ("interval_seconds", .integer(rotationInterval.components.seconds)),
+    ])
+  }
+
+  private static func unreachable(_ name: String, _ error: KMSError) -> JSONValue {
+    .object([
+      ("provider", .string(name)), ("error_code", .string(error.code.rawValue)),
+      ("error_message", .string(error.message)),
     ])
   }
 

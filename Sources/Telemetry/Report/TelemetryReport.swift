@@ -22,6 +22,8 @@ public struct TelemetryReport: Sendable {
   let now: Timestamp
   let rotationInterval: Duration
   let keys: KeyAges
+  /// Why providers could not be asked for their keys, by name.
+  let unreachable: [String: KMSError]
   /// Lines of the log that could not be read.
   public var damaged = DamagedLines()
 
@@ -61,18 +63,20 @@ public struct TelemetryReport: Sendable {
 
   /// - Parameters:
   ///   - versions: all key versions there are now.
+  ///   - unreachable: providers that could not be asked for theirs, by name, and why.
   ///   - rotationInterval: age from which a key's current version is overdue.
   ///   - since: begin of the period; earlier records are passed over.
   ///   - now: end of the period, and the moment that ages are told at.
   ///   - alerts: rules that find incidents; the same as for alerts when things happen.
   public init(
-    versions: [KeyVersion], rotationInterval: Duration, since: Timestamp, now: Timestamp = .now(),
-    alerts: AlertSettings = AlertSettings()
+    versions: [KeyVersion], unreachable: [String: KMSError] = [:], rotationInterval: Duration, since: Timestamp,
+    now: Timestamp = .now(), alerts: AlertSettings = AlertSettings()
   ) {
     self.since = since
     self.now = now
     self.rotationInterval = rotationInterval
-    keys = KeyAges(versions, rotationInterval: rotationInterval, now: now)
+    self.unreachable = unreachable
+    keys = KeyAges(versions, isComplete: unreachable.isEmpty, rotationInterval: rotationInterval, now: now)
     timeline = Timeline(from: since, to: now)
     var alerts = alerts
     alerts.rotationInterval = alerts.rotationInterval ?? rotationInterval
