@@ -21,6 +21,7 @@ import KMSCore
 /// | `duration_us` | microseconds with three decimals; only in an outcome |
 /// | `cached` | whether no provider was met; only in an outcome |
 /// | `count` | operations that a summary stands for; `duration_us` is their mean |
+/// | `contexts` | about how many contexts those had |
 struct EventLine: Sendable {
   /// Everything but the sequence number, which the writer gives when it writes; before it, room for that in a record.
   private(set) var bytes: [UInt8]
@@ -60,6 +61,10 @@ struct EventLine: Sendable {
       if let count = event.count {
         line.put(#","count":"#)
         line.put(decimal: UInt64(max(0, count)))
+        if type == .summary {
+          line.put(#","contexts":"#)
+          line.put(decimal: UInt64(max(0, event.contexts.estimate)))
+        }
       }
       for (name, text) in fields {
         line.put(name)

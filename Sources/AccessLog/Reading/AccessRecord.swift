@@ -42,6 +42,8 @@ public struct AccessRecord: Sendable, Hashable {
   public var cached: Bool
   /// How many operations the record stands for: 1, or more in a summary, whose duration is their mean.
   public var count: Int
+  /// About how many contexts those had; nil for one operation, and where an older version wrote it.
+  public var contexts: Int?
 
   /// How an event without a principal is logged.
   public static let unidentified = "unidentified"
@@ -74,6 +76,7 @@ public struct AccessRecord: Sendable, Hashable {
     durationMicroseconds = fields["duration_us"]?.number
     cached = fields["cached"]?.bool ?? false
     count = fields["count"]?.number.flatMap { Int(exactly: $0) } ?? 1
+    contexts = fields["contexts"]?.number.flatMap { Int(exactly: $0) }
     if phase == .outcome, success == nil { return nil }
   }
 }

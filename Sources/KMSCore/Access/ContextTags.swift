@@ -16,6 +16,13 @@ package struct ContextTags: Sendable, Hashable {
 
   package static func += (left: inout ContextTags, right: ContextTags) { for tag in right.all { left.add(tag) } }
 
+  /// About how many contexts there were.
+  package var estimate: Int {
+    var counter = DistinctCounter()
+    for tag in kept where tag != 0 { _ = counter.add(Self.mixed(tag)) }
+    return Int(counter.estimate.rounded())
+  }
+
   package var all: [UInt64] { kept.filter { $0 != 0 } }
 
   /// A tag is a hash already, but a log's may be anybody's: mixed once more.

@@ -26,7 +26,7 @@ struct AlertRules: Sendable {
   /// Nothing is unusual before it was watched for a whole time of learning from now on.
   mutating func learnAnew(from now: Timestamp) { watchedFrom = now.seconds }
 
-  private func isKnown(since: Int64, at now: Timestamp) -> Bool { now.seconds - max(since, watchedFrom) >= learning }
+  private func hasLearned(since: Int64, at now: Timestamp) -> Bool { now.seconds - max(since, watchedFrom) >= learning }
 
   /// Alerts that this one gives, without regard to those that were given before.
   mutating func observe(_ event: Observation, _ found: (Alert) -> Void) {
@@ -78,7 +78,7 @@ struct AlertRules: Sendable {
             + "in five minutes, the last with \(event.errorCode ?? "?")"), found)
     }
     guard !key.isEmpty else { return }
-    if keys[slot].isNew(event.principal), isKnown(since: keys[slot].since, at: event.timestamp) {
+    if keys[slot].isNew(event.principal), hasLearned(since: keys[slot].since, at: event.timestamp) {
       report(
         Alert(
           .newPrincipal, at: event.timestamp, key: key, principal: event.principal,
@@ -103,7 +103,7 @@ struct AlertRules: Sendable {
 
   private mutating func watchPrincipal(_ event: Observation, _ found: (Alert) -> Void) {
     let slot = principals.slot(event.principal) { PrincipalWatch(since: event.timestamp) }
-    let isKnown = isKnown(since: principals[slot].since, at: event.timestamp)
+    let isKnown = hasLearned(since: principals[slot].since, at: event.timestamp)
     if principals[slot].isNew(event.operation), isKnown {
       report(
         Alert(
@@ -122,7 +122,10 @@ struct AlertRules: Sendable {
     guard event.operation == .decrypt, event.errorCode == nil else { return }
     var isUnusual = event.contextTag.map { principals[slot].add(context: $0) } ?? false
     for tag in event.contexts.all where principals[slot].add(context: tag) { isUnusual = true }
-    if isUnusual, isKnown {
+    if let count = event.contextCount, principals[slot].contexts.rise(byAtMost: count) { isUnusual = true }
+    // What an older version wrote teaches nothing of contexts.
+    if event.hidesContexts { principals[slot].contextsSince = event.timestamp.seconds }
+    if isUnusual, hasLearned(since: principals[slot].contextsSince, at: event.timestamp) {
       report(
         Alert(
           .manyContexts, at: event.timestamp, principal: event.principal,

@@ -19,6 +19,10 @@ struct Observation: Sendable, Hashable {
   var contextTag: UInt64?
   /// Of those that it stands for.
   var contexts = ContextTags()
+  /// How many contexts there were of those, where nobody knows which.
+  var contextCount: Int?
+  /// It stands for several, and nobody knows how many contexts they had.
+  var hidesContexts = false
   /// How many operations it stands for.
   var count: Int
   /// What the log did for itself: nobody's use of a key.
@@ -41,7 +45,7 @@ struct Observation: Sendable, Hashable {
     isCached = event.cached
     contextTag = event.access.contextTag
     contexts = event.contexts
-    count = event.count ?? 1
+    count = min(max(1, event.count ?? 1), TelemetryReport.mostInOneRecord)
     own =
       switch event.operation {
       case .sign: event.success ? .other : .failedCheckpoint
@@ -62,7 +66,9 @@ struct Observation: Sendable, Hashable {
     nanoseconds = UInt64(max(0, min((record.durationMicroseconds ?? 0) * 1000, 1e18)))
     isCached = record.cached
     contextTag = record.contextTag
-    count = max(1, record.count)
+    count = min(max(1, record.count), TelemetryReport.mostInOneRecord)
+    contextCount = record.contexts.map { min(max(0, $0), count) }
+    hidesContexts = record.type == .summary && record.contexts == nil && count > 1
     own =
       switch (record.type, record.success) {
       case (.checkpoint, false): .failedCheckpoint

@@ -58,6 +58,8 @@ struct FailureWindow: Sendable {
 /// What is remembered of one principal.
 struct PrincipalWatch: Sendable {
   let since: Int64
+  /// From then on it is known how many contexts there were.
+  var contextsSince: Int64
   private var known: Set<AccessEvent.Operation> = []
   // Of the first ones that were asked for, and are new no more: nothing need be hashed for them.
   private var settled: [AccessEvent.Operation] = []
@@ -68,7 +70,7 @@ struct PrincipalWatch: Sendable {
 
   private static let limit = 64
 
-  init(since: Timestamp) { self.since = since.seconds }
+  init(since: Timestamp) { (self.since, contextsSince) = (since.seconds, since.seconds) }
 
   mutating func isNew(_ operation: AccessEvent.Operation) -> Bool {
     if settled.contains(operation) { return false }
@@ -97,6 +99,8 @@ struct PrincipalWatch: Sendable {
 struct PeakWatch: Sendable {
   private(set) var count = 0
   private(set) var peak = 0.0
+  /// As high as the count may be, where it is known in parts only.
+  private var most = 0
   private var limit = Int.max
   private var isFlagged = false
 
@@ -110,11 +114,19 @@ struct PeakWatch: Sendable {
     return true
   }
 
+  /// As many more, or fewer, as they may be among those that are counted: the count stays the least that it can be,
+  /// and the peak becomes the most, so that neither makes an alert of what is usual.
+  mutating func rise(byAtMost value: Int) -> Bool {
+    most = max(most, count) + value
+    return rise(to: value)
+  }
+
   mutating func next(after windows: Int64, factor: Double, atLeast: Int) {
     // What was unusual lifts the baseline slowly, so that it does not hide the next time.
-    let reached = isFlagged ? min(Double(count), 2 * max(peak, Double(atLeast) / factor)) : Double(count)
+    let highest = Double(max(count, most))
+    let reached = isFlagged ? min(highest, 2 * max(peak, Double(atLeast) / factor)) : highest
     peak = max(peak, reached) * exp2(-Double(windows * AlertSettings.window) / 604_800)
-    count = 0
+    (count, most) = (0, 0)
     isFlagged = false
     limit = Int(max(Double(atLeast), min(factor * peak, 1e15)))
   }
