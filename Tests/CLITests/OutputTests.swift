@@ -77,6 +77,20 @@ struct OutputTests {
     #expect(!outcome.output.lines.contains { $0.hasPrefix("2026-12-01T15:00:00.000Z  ok  ") }, "\(outcome)")
   }
 
+  @Test("numbers in the log that are none of its own end no command", arguments: ["1e300", "-1e300"])
+  func absurdNumbers(_ number: String) async throws {
+    let outcome = try await run(
+      """
+      strongroom encrypt plain -o sealed
+      chmod u+w log/*.jsonl; sed -i 's/"duration_us":[0-9.]*/"duration_us":\(number)/' log/*.jsonl
+      strongroom log show | grep -m 1 -o -- '-*1000000000000000 µs'
+      strongroom report >/dev/null; strongroom report --json | python3 -c 'import json,sys; json.load(sys.stdin)'
+      strongroom report --html page.html; strongroom log export --format ocsf >/dev/null
+      """)
+    let clamped = (number.hasPrefix("-") ? "-" : "") + "1000000000000000 µs\n"
+    #expect(outcome.exitCode == 0 && outcome.output == clamped, "\(outcome)")
+  }
+
   @Test("a report's period has an end")
   func reportUntil() async throws {
     let outcome = try await run(

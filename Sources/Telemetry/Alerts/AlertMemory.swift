@@ -15,7 +15,8 @@ struct AlertMemory: Sendable {
   /// The alert, with how often it was held back; nil when it is to be held back too.
   mutating func admit(_ alert: Alert) -> Alert? {
     let slot = sent.slot(alert.subject) { Sent() }
-    if let last = sent[slot].at, alert.timestamp.since(last) < pause {
+    // One of far ahead was sent by a clock that was set back since: it holds nothing of now back.
+    if let last = sent[slot].at, alert.timestamp.since(last) < pause, last.since(alert.timestamp) < pause {
       sent[slot].repeats += 1
       return nil
     }

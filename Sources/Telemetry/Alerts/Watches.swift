@@ -21,40 +21,6 @@ struct KeyWatch: Sendable {
   }
 }
 
-/// Failures and all in the last five minutes, by half minutes.
-struct FailureWindow: Sendable {
-  private static let parts = 10
-  private static let width = AlertSettings.window / Int64(parts)
-  private var all = InlineArray<10, UInt32>(repeating: 0)
-  private var failed = InlineArray<10, UInt32>(repeating: 0)
-  private var newest = Int64.min
-
-  /// The sums after a failure; nil after a success, which is never the last straw.
-  mutating func add(second: Int64, count: Int, failed isFailure: Bool) -> (failed: Int, all: Int)? {
-    let part = second / Self.width
-    if part > newest {
-      let gone = newest == .min ? Int64(Self.parts) : min(part - newest, Int64(Self.parts))
-      for i in 0..<gone {
-        let index = Int((part - i) % Int64(Self.parts))
-        all[index] = 0
-        failed[index] = 0
-      }
-      newest = part
-    }
-    guard part > newest - Int64(Self.parts) else { return nil }
-    let index = Int(part % Int64(Self.parts))
-    all[index] &+= UInt32(clamping: count)
-    guard isFailure else { return nil }
-    failed[index] &+= UInt32(clamping: count)
-    var sums = (failed: 0, all: 0)
-    for i in 0..<Self.parts {
-      sums.failed += Int(failed[i])
-      sums.all += Int(all[i])
-    }
-    return sums
-  }
-}
-
 /// What is remembered of one principal.
 struct PrincipalWatch: Sendable {
   let since: Int64
@@ -64,6 +30,7 @@ struct PrincipalWatch: Sendable {
   // Of the first ones that were asked for, and are new no more: nothing need be hashed for them.
   private var settled: [AccessEvent.Operation] = []
   private var window = Int64.min
+  private var late = LateEvents()
   var operations = PeakWatch()
   var contexts = PeakWatch()
   private var distinct = DistinctCounter()
@@ -81,8 +48,9 @@ struct PrincipalWatch: Sendable {
   /// Closes the window before, where the event is of a later one.
   mutating func enterWindow(of second: Int64, _ settings: AlertSettings) {
     let entered = second / AlertSettings.window
-    guard entered > window else { return }
-    let passed = window == .min ? 0 : entered - window
+    let isSetBack = window != .min && late.isClockSetBack(entered < window - 1)
+    guard entered > window || isSetBack else { return }
+    let passed = window == .min ? 0 : max(0, entered - window)
     window = entered
     operations.next(after: passed, factor: settings.rateFactor, atLeast: settings.rateAtLeast)
     contexts.next(after: passed, factor: settings.contextsFactor, atLeast: settings.contextsAtLeast)
@@ -151,7 +119,8 @@ struct LatencyWatch: Sendable {
 
   /// At the end of a window that was slow, its value and the usual one in nanoseconds.
   mutating func add(_ nanoseconds: UInt64, second: Int64, factor: Double) -> (now: UInt64, usual: UInt64)? {
-    if began == .min { began = second }
+    // The clock may have been set back.
+    if began == .min || second < began - AlertSettings.window { began = second }
     var slow: (UInt64, UInt64)?
     if second - began >= AlertSettings.window, count >= Self.fewest {
       slow = close(factor)

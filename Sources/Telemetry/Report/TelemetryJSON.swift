@@ -99,7 +99,7 @@ extension TelemetryReport {
       ("accessed_by", .string(record.accessedBy)),
       ("request_id", record.requestID.map(JSONValue.string)),
       ("reason", record.reason.map(JSONValue.string)),
-      ("duration_us", record.durationMicroseconds.map { .thousandths(Int64(min($0 * 1000, 1e18))) }),
+      ("duration_us", record.durationMicroseconds.map { .thousandths(Int64(max(-1e18, min($0 * 1000, 1e18)))) }),
     ])
   }
 

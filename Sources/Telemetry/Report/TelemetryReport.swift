@@ -116,7 +116,7 @@ public struct TelemetryReport: Sendable {
     byPrincipal.add(record.accessedBy, times, success: success)
     byOperation.add(record.operation.rawValue, times, success: success)
     byOutcome.add(success ? "success" : record.errorCode ?? "(no code)", times, success: success)
-    byHour[Int(record.timestamp.seconds / 3600 % 24)].add(times, success: success)
+    byHour[Int(record.timestamp.seconds.modulo(86_400) / 3600)].add(times, success: success)
     timeline.add(record.timestamp, times, success: success)
     if success, record.operation.isDataUse {
       cache.lookups += times

@@ -15,9 +15,9 @@ struct Timeline: Sendable, Hashable {
     let lengths: [Int64] = [60, 300, 900, 1800, 3600, 7200, 14_400, 28_800, 86_400]
     let days = (period / 86_400 / Self.most + 2) * 86_400
     step = lengths.first { period / $0 + 2 <= Self.most } ?? days
-    begin = since.seconds / step * step
+    begin = since.seconds - since.seconds.modulo(step)
     end = now.seconds
-    counts = Array(repeating: Tally.Count(), count: Int((end - begin) / step) + 1)
+    counts = Array(repeating: Tally.Count(), count: Int(max(0, (end - begin) / step)) + 1)
   }
 
   mutating func add(_ time: Timestamp, _ times: Int, success: Bool) {
@@ -31,4 +31,12 @@ struct Timeline: Sendable, Hashable {
 
   /// Operations a second in the step with most of them.
   var highestRate: Double { Double(counts.map(\.total).max() ?? 0) / Double(min(step, max(1, end - begin))) }
+}
+
+extension Int64 {
+  /// From 0 to `divisor - 1`, also for seconds before 1970.
+  func modulo(_ divisor: Int64) -> Int64 {
+    let rest = self % divisor
+    return rest < 0 ? rest + divisor : rest
+  }
 }

@@ -65,7 +65,10 @@ enum LogLine {
     if let provider = record.provider { text += "  " + Terminal.visible(provider) }
     if !record.operation.isDailyUse, let version = record.keyVersion { text += "  " + Terminal.visible(version) }
     if record.type == .summary { text += "  \(record.count) times" }
-    if let duration = record.durationMicroseconds, record.phase == .outcome { text += "  \(Int(duration)) µs" }
+    // Whoever can write to the folder writes what numbers he likes.
+    if let duration = record.durationMicroseconds, record.phase == .outcome {
+      text += "  \(Int(max(-1e15, min(duration, 1e15)))) µs"
+    }
     if let reason = record.reason { text += "  [\(Terminal.visible(reason))]" }
     if let error = record.errorMessage { text += "  \(Terminal.visible(error))" }
     return text
