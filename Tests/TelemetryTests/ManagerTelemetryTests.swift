@@ -99,6 +99,8 @@ import Tracing
     let failed = try #require(named("decrypt").last)
     #expect(failed.status?.code == .error && failed.attributes.get("error.type") == .string("does-not-open"))
     #expect(!"\(spans)".contains("secret"))
+    // The code is told; no message, nor an error that holds one.
+    #expect(spans.flatMap(\.errors).isEmpty)
   }
 
   @Test(arguments: [

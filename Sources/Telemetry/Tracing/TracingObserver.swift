@@ -52,13 +52,17 @@ package func traced<Result>(
   _ event: inout AccessEvent, _ body: (inout AccessEvent) async throws -> Result
 ) async throws -> Result {
   guard !(InstrumentationSystem.tracer is NoOpTracer) else { return try await body(&event) }
-  return try await withSpan("strongroom \(event.operation)", ofKind: .internal) { span in
+  // No error leaves the span as one: it would be recorded with its message.
+  let outcome: Swift.Result<Result, any Error> = await withSpan(
+    "strongroom \(event.operation)", ofKind: .internal
+  ) { span in
     defer { span.describe(event) }
-    do { return try await body(&event) } catch let error as KMSError {
-      event.errorCode = error.code
-      throw error
+    do { return .success(try await body(&event)) } catch {
+      event.errorCode = (error as? KMSError)?.code ?? .init(rawValue: "cancelled")
+      return .failure(error)
     }
   }
+  return try outcome.get()
 }
 
 extension Tracing.Span {
