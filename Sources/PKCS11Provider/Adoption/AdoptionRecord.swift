@@ -38,9 +38,9 @@ struct AdoptionRecord {
 
 extension Session {
   /// Where two nodes adopted one key at once under two names, every node picks the same.
-  func adoptions() throws(CallFailure) -> [KeyVersionID: AdoptionRecord] {
+  func adoptions(of id: KeyVersionID? = nil) throws(CallFailure) -> [KeyVersionID: AdoptionRecord] {
     var records: [KeyVersionID: AdoptionRecord] = [:]
-    for (_, found) in try self.records(AdoptionRecord.kind) {
+    for (_, found) in try self.records(AdoptionRecord.kind, of: id) {
       guard let record = AdoptionRecord(found) else { continue }
       if let other = records[record.id], other.key < record.key { continue }
       records[record.id] = record

@@ -8,17 +8,17 @@ extension Session {
   /// same state again does what was left undone.
   ///
   /// - Parameters:
-  ///   - entry: the key, with copies that another change has left.
+  ///   - version: as it was when the change was found to be allowed.
   ///   - byCopy: whether the token's keys are to be replaced rather than changed.
-  func move(_ entry: KeyIndex.Entry, to state: KeyState, byCopy: Bool) throws(CallFailure) -> StateEnforcement {
-    let version = entry.version
+  /// - Throws: before anything is done, a failure that means a stale handle when it is in another state by now.
+  func move(_ version: KeyVersion, to state: KeyState, byCopy: Bool) throws(CallFailure) -> StateEnforcement {
+    let entry = try unchanged(version)
     // What active and deactivated look like; a recovery key that is not active has no flag left to tell its purpose.
     let needsRecord = state == .suspended || state == .compromised || (version.purpose == .recovery && !state.wraps)
     let restricts = state.strictness > version.state.strictness
-    let old = try records(StateRecord.kind, of: version.id).map(\.handle)
     if restricts {
       let made = try create(version, state, isEnforced: true)
-      for record in old { try destroyIfThere(record) }
+      for record in entry.records { try destroyIfThere(record) }
       let isEnforced = try setFlags(of: entry, state, byCopy: byCopy)
       // The flags say it all: the record was only for the time between.
       if isEnforced, !needsRecord { try destroyIfThere(made) }
@@ -26,8 +26,19 @@ extension Session {
     }
     let isEnforced = try setFlags(of: entry, state, byCopy: byCopy)
     if needsRecord || !isEnforced { _ = try create(version, state, isEnforced: isEnforced) }
-    for record in old { try destroyIfThere(record) }
+    // Those that were there before: what another process says meanwhile stands.
+    for record in entry.records { try destroyIfThere(record) }
     return isEnforced ? .token : .suite
+  }
+
+  /// The key, with copies that another change has left, as it is now that this process does nothing else: who has waited
+  /// for that may find that another was first.
+  ///
+  /// - Throws: a failure that means a stale handle when what is allowed is to be looked up anew.
+  func unchanged(_ version: KeyVersion) throws(CallFailure) -> KeyIndex.Entry {
+    let now = try KeyIndex(reading: self, provider: version.provider, only: version.id)
+    guard let entry = now.entries[version.id], entry.version.state == version.state else { throw .changedMeanwhile }
+    return entry
   }
 
   private func create(
@@ -97,4 +108,9 @@ extension Session {
     }
     return nil
   }
+}
+
+extension CallFailure {
+  /// Another process has changed the key since it was looked up.
+  static let changedMeanwhile = CallFailure(function: "C_GetAttributeValue", returned: .objectHandleInvalid)
 }

@@ -5,24 +5,24 @@ extension Session {
   /// Destroys a key with all its copies, and looks that the token has none: another process may be making one, and a
   /// token may only say that it destroys.
   ///
-  /// - Throws: a failure that means a stale handle before anything is done, when a handle names another key by now.
+  /// - Parameter version: as it was when its destruction was found to be allowed.
+  /// - Throws: a failure that means a stale handle when it is in another state by now, before anything is done, or when
+  ///   another process uses it again.
   /// - Returns: a failure with ``KMSError/Code/duplicateKeyVersion`` when another key has the id, so that it cannot be
   ///   told whether this one is gone.
-  func destroy(_ entry: KeyIndex.Entry) throws(CallFailure) -> Result<Void, KMSError> {
-    let id = entry.version.id
-    var handles = entry.all
-    for handle in handles {
-      guard let found = try attributesIfThere(of: handle, [.id]), found != [id.bytes] else { continue }
-      throw CallFailure(function: "C_GetAttributeValue", returned: .objectHandleInvalid)
-    }
+  func destroy(_ version: KeyVersion) throws(CallFailure) -> Result<Void, KMSError> {
+    var handles = try unchanged(version).all
     for _ in 0..<Self.mostRounds {
       for handle in handles { try destroyIfThere(handle) }
-      let index = try steadyIndex(entry.version.provider)
-      do throws(KMSError) { handles = try index.entry(id)?.all ?? [] } catch { return .failure(error) }
-      guard !handles.isEmpty else {
-        try removeRecords(of: id)  // last: a record without a key says nothing
+      let left: KeyIndex.Entry?
+      let index = try steadyIndex(version.provider)
+      do throws(KMSError) { left = try index.entry(version.id) } catch { return .failure(error) }
+      guard let left else {
+        try removeRecords(of: version.id)  // last: a record without a key says nothing
         return .success(())
       }
+      guard left.version.state.mayBecome(.destroyed) else { throw .changedMeanwhile }
+      handles = left.all
     }
     throw CallFailure("C_DestroyObject", problem: "the token says that the key is destroyed, and has it still")
   }

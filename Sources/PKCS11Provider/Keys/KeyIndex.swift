@@ -14,6 +14,8 @@ struct KeyIndex: Sendable {
     var algorithm = WrapAlgorithm.a256KW
     /// For RSA.
     var publicKey: RSAKey?
+    /// Handles of the records of its state.
+    var records: [UInt] = []
     /// Whether this handle was found to name the key that it names.
     var isVerified = false
 
@@ -29,19 +31,22 @@ struct KeyIndex: Sendable {
 
   /// Reads all keys and records.
   ///
+  /// - Parameter only: the one version to read; nil for all.
   /// - Throws: a failure that means a stale handle when another process changes the keys meanwhile: read again.
-  init(reading session: Session, provider: String) throws(CallFailure) {
+  init(reading session: Session, provider: String, only: KeyVersionID? = nil) throws(CallFailure) {
     var records: [KeyVersionID: StateRecord] = [:]
+    var handles: [KeyVersionID: [UInt]] = [:]
     // A record that is gone is that of a change which is complete: the flags, read below, say what it said.
-    for (_, found) in try session.records(StateRecord.kind) {
+    for (handle, found) in try session.records(StateRecord.kind, of: only) {
+      handles[found.id, default: []].append(handle)
       guard let record = StateRecord(found) else { continue }
       // Two records of one version: a change was cut off between them. The stricter one holds.
       if let other = records[record.id], other.state.strictness >= record.state.strictness { continue }
       records[record.id] = record
     }
-    let adopted = try session.adoptions()
+    let adopted = try session.adoptions(of: only)
     var candidates: [KeyVersionID: [Candidate]] = [:]
-    for handle in try session.find(KeyTemplates.allKeys) {
+    for handle in try session.find(only.map(KeyTemplates.keys) ?? KeyTemplates.allKeys) {
       if let candidate = try Candidate(handle, session) { candidates[candidate.id, default: []].append(candidate) }
     }
     for (id, keys) in candidates {
@@ -59,7 +64,7 @@ struct KeyIndex: Sendable {
       else { continue }
       entries[id] = Entry(
         version: version, handle: keys[best].handle, all: keys.map(\.handle),
-        algorithm: version.purpose == .wrap ? adopted[id]?.algorithm ?? .a256KW : .a256KW)
+        algorithm: version.purpose == .wrap ? adopted[id]?.algorithm ?? .a256KW : .a256KW, records: handles[id] ?? [])
     }
     for (id, pairs) in try session.pairs(named: adopted) {
       guard pairs.count == 1, entries[id] == nil, let record = adopted[id], candidates[id] == nil else {
@@ -72,7 +77,7 @@ struct KeyIndex: Sendable {
         provider: provider)
       entries[id] = Entry(
         version: version, handle: pair.privateKey, all: pair.all, algorithm: record.algorithm,
-        publicKey: pair.publicKey)
+        publicKey: pair.publicKey, records: handles[id] ?? [])
     }
     took = ContinuousClock.now - begun
   }

@@ -11,6 +11,13 @@ enum KeyTemplates {
     (.objectClass, .number(secretKey)), (.keyType, .number(aes)), (.token, .flag(true)),
   ])
 
+  /// AES keys with this id.
+  static func keys(_ id: KeyVersionID) -> Template {
+    Template([
+      (.objectClass, .number(secretKey)), (.keyType, .number(aes)), (.token, .flag(true)), (.id, .bytes(id.bytes)),
+    ])
+  }
+
   /// Every secret key on the token.
   static let allSecretKeys = Template([(.objectClass, .number(secretKey)), (.token, .flag(true))])
 

@@ -77,12 +77,12 @@ extension PKCS11Provider: KeyImporting {
   public func setState(_ state: KeyState, of id: KeyVersionID) async throws -> KeyVersion {
     try await retrying("set-state") { connection in
       connection.forgetKeys()
+      defer { connection.forgetKeys() }
       let entry = try await connection.entry(id, operation: "set-state")
       let version = entry.version
       try version.check(transitionTo: state)
-      defer { connection.forgetKeys() }
       guard state != .destroyed else {
-        try await connection.pool.alone { session throws(CallFailure) in try session.destroy(entry) }.get()
+        try await connection.pool.alone { session throws(CallFailure) in try session.destroy(version) }.get()
         await Self.copiesEnd()
         return version.with(state: .destroyed)
       }
@@ -93,7 +93,7 @@ extension PKCS11Provider: KeyImporting {
         isMade
         ? version.enforcement
         : try await connection.pool.alone { session throws(CallFailure) in
-          try session.move(entry, to: state, byCopy: byCopy)
+          try session.move(version, to: state, byCopy: byCopy)
         }
       // Also where it was made: perhaps just now, by who did not wait.
       if state.strictness >= version.state.strictness { await Self.copiesEnd() }
