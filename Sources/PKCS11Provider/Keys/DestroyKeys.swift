@@ -13,7 +13,8 @@ extension Session {
   func destroy(_ version: KeyVersion) throws(CallFailure) -> Result<Void, KMSError> {
     var handles = try unchanged(version).all
     for _ in 0..<Self.mostRounds {
-      for handle in handles { try destroyIfThere(handle) }
+      // A pair's public half first: cut off in between, the private one is found by who destroys it again.
+      for handle in handles.reversed() { try destroyIfThere(handle) }
       let left: KeyIndex.Entry?
       let index = try steadyIndex(version.provider)
       do throws(KMSError) { left = try index.entry(version.id) } catch { return .failure(error) }

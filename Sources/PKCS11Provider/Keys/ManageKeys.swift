@@ -75,13 +75,23 @@ extension PKCS11Provider: KeyImporting {
   }
 
   public func setState(_ state: KeyState, of id: KeyVersionID) async throws -> KeyVersion {
-    try await retrying("set-state") { connection in
+    // What a destruction has begun with.
+    var dying: KeyVersion?
+    return try await retrying("set-state") { connection in
       connection.forgetKeys()
       defer { connection.forgetKeys() }
-      let entry = try await connection.entry(id, operation: "set-state")
+      let entry: KeyIndex.Entry
+      do { entry = try await connection.entry(id, operation: "set-state") } catch let error as KMSError {
+        guard let dying, error.code == .keyNotFound else { throw error }
+        // It was cut off after the key was gone.
+        try await connection.pool.alone { session throws(CallFailure) in try session.removeRecords(of: id) }
+        await Self.copiesEnd()
+        return dying.with(state: .destroyed)
+      }
       let version = entry.version
       try version.check(transitionTo: state)
       guard state != .destroyed else {
+        dying = version
         try await connection.pool.alone { session throws(CallFailure) in try session.destroy(version) }.get()
         await Self.copiesEnd()
         return version.with(state: .destroyed)

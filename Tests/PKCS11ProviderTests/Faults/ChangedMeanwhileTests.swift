@@ -1,9 +1,10 @@
 import KMSCore
+import PKCS11
 import PKCS11Provider
 import TestSupport
 import Testing
 
-/// A change of state that has waited, and finds that another was first.
+/// A change of state that has waited, and finds that another was first; and one that was cut off in its midst.
 @Suite(.enabled(if: FaultyModule.isAvailable, "the faulty module cannot be built, or SoftHSM is not installed"))
 struct ChangedMeanwhileTests {
   /// It was allowed when the key was suspended only.
@@ -51,6 +52,24 @@ struct ChangedMeanwhileTests {
       _ = try await provider.unwrap(wrapped, under: id, aad: boundData)
       await provider.close()
     }
+  }
+
+  /// The session is lost after the token did it: the key is gone, and the caller is told so, and not that there was none.
+  @Test(arguments: [(WrapAlgorithm.a256KW, 1), (.a256KW, 2), (.rsaOAEPSHA1, 1), (.rsaOAEPSHA1, 2), (.rsaOAEPSHA1, 3)])
+  func aDestructionThatWasCutOffIsCompleted(algorithm: WrapAlgorithm, at number: Int) async throws {
+    let module = try FaultyModule()
+    let provider = try module.impatient(algorithms: [algorithm])
+    let id = try await provider.makeKey()
+    _ = try await provider.setState(.compromised, of: id)
+    try module.control("on C_DestroyObject at \(number) finish CKR_SESSION_CLOSED")
+    #expect(try await provider.setState(.destroyed, of: id).state == .destroyed)
+    #expect(module.trace.contains("C_DestroyObject CKR_SESSION_CLOSED"))
+    let left = try module.withSession { session throws(CallFailure) in
+      try session.find(Template([(.token, .flag(true))])).count
+    }
+    #expect(left == 0)
+    #expect(await failure { _ = try await provider.setState(.destroyed, of: id) }?.code == .keyNotFound)
+    await provider.close()
   }
 
   private func until(_ condition: () -> Bool) async throws {
