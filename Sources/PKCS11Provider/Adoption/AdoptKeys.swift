@@ -5,8 +5,9 @@ extension PKCS11Provider: KeyAdopting {
   public func adoptableKeys() async throws -> [AdoptionCandidate] {
     let name = identity.name
     return try await calling("list-adoptable") { connection in
-      try await connection.pool.withSession { session throws(CallFailure) in
-        let foreign = try session.foreignKeys(KeyIndex(reading: session, provider: name))
+      let byCopy = connection.token.overwritesObjects
+      return try await connection.pool.withSession { session throws(CallFailure) in
+        let foreign = try session.foreignKeys(KeyIndex(reading: session, provider: name), joinsCopies: byCopy)
         return foreign.keys.map { $0.candidate(among: foreign.ids) }
       }
     }.sorted { ($0.label, $0.id?.description ?? "") < ($1.label, $1.id?.description ?? "") }
@@ -16,10 +17,10 @@ extension PKCS11Provider: KeyAdopting {
     let name = identity.name
     return try await calling("adopt-version") { connection in
       defer { connection.forgetKeys() }
-      let abilities = connection.abilities
+      let (abilities, byCopy) = (connection.abilities, connection.token.overwritesObjects)
       return try await connection.pool.alone { session throws(CallFailure) -> Result<AdoptedKey, KMSError> in
         let index = try KeyIndex(reading: session, provider: name)
-        let foreign = try session.foreignKeys(index)
+        let foreign = try session.foreignKeys(index, joinsCopies: byCopy)
         let found = foreign.keys.first { $0.id == request.id.bytes }
         let changes = restricting ? found?.restrictions(to: request.purpose) ?? [] : []
         let candidate = found?.with(changes).candidate(among: foreign.ids)
@@ -27,10 +28,11 @@ extension PKCS11Provider: KeyAdopting {
           try Adoption.check(request, candidate, taken: index.entries[request.id]?.version)
         } catch { return .failure(error) }
         if let found {
-          for change in changes { try session.set(change.flag, to: change.value, of: found.handle) }
+          // Before anything is taken from it: one that is refused stays as it is.
           if found.with(changes).isActive, try !session.tryOut(found.handle, request.purpose, abilities) {
             return .failure(Adoption.doesNotWork(request))
           }
+          try session.restrict(found, changes, byCopy: byCopy)
         }
         try session.removeRecords(of: request.id)
         let record = try session.create(AdoptionRecord(request).record)
@@ -87,18 +89,37 @@ private enum Adoption {
 
 extension Session {
   /// Every secret key that is none of ours, and how many keys have each id.
+  ///
+  /// - Parameter joinsCopies: whether copies of a key are taken for one, as `restrict` may have left them.
   fileprivate func foreignKeys(
-    _ index: KeyIndex
+    _ index: KeyIndex, joinsCopies: Bool
   ) throws(CallFailure) -> (keys: [ForeignKey], ids: [[UInt8]: Int]) {
     let ours = Set(index.entries.values.flatMap(\.all))
     var keys: [ForeignKey] = []
-    var ids: [[UInt8]: Int] = [:]
+    var (ids, places): ([[UInt8]: Int], [[UInt8]: [Int]]) = ([:], [:])
     for handle in try find(KeyTemplates.allSecretKeys) {
       let key = try ForeignKey(handle, in: self)
+      if joinsCopies, let copied = places[key.id]?.first(where: { keys[$0].isCopy(of: key) }) {
+        keys[copied].take(key)
+        continue
+      }
       ids[key.id, default: 0] += 1
-      if !ours.contains(handle), !TokenRecord.isRecord(keyLabel: key.label) { keys.append(key) }
+      guard !ours.contains(handle), !TokenRecord.isRecord(keyLabel: key.label) else { continue }
+      places[key.id, default: []].append(keys.count)
+      keys.append(key)
     }
     return (keys, ids)
+  }
+
+  /// - Parameter byCopy: whether a copy with all changes takes the key's place: it is never in the midst of one.
+  fileprivate func restrict(
+    _ key: ForeignKey, _ changes: [(flag: AttributeType, value: Bool)], byCopy: Bool
+  ) throws(CallFailure) {
+    guard !changes.isEmpty else { return }
+    if byCopy, try replace(key.all, by: changes.map { ($0.flag, $0.value) }) { return }
+    for handle in key.all {
+      for change in changes { try set(change.flag, to: change.value, of: handle) }
+    }
   }
 
   /// One use and its reverse. Whether the same came back.

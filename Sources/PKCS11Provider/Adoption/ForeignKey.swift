@@ -4,10 +4,13 @@ internal import PKCS11
 /// A secret key on the token, as far as it matters to whoever would adopt it.
 struct ForeignKey {
   let handle: UInt
+  /// The handle, and those of copies that a restriction has left which was cut off.
+  private(set) var all: [UInt]
   let id: [UInt8]
   let label: String
   private let keyType: UInt?
   private let length: UInt?
+  private let checkValue: [UInt8]
   /// Nil where the token does not say.
   private var flags: [AttributeType: Bool]
 
@@ -17,8 +20,10 @@ struct ForeignKey {
   ]
 
   init(_ handle: UInt, in session: Session) throws(CallFailure) {
-    let values = try session.attributes(of: handle, [.id, .label, .keyType, .valueLength] + Self.flagTypes)
+    let values = try session.attributes(
+      of: handle, [.id, .label, .keyType, .valueLength, .checkValue] + Self.flagTypes)
     self.handle = handle
+    all = [handle]
     id = values[0] ?? []
     label = String(
       String.UnicodeScalarView(
@@ -27,8 +32,9 @@ struct ForeignKey {
         }))
     keyType = values[2].flatMap(Self.number)
     length = values[3].flatMap(Self.number)
+    checkValue = values[4] ?? []
     var flags: [AttributeType: Bool] = [:]
-    for (type, value) in zip(Self.flagTypes, values.dropFirst(4)) { flags[type] = value.map { $0 == [1] } }
+    for (type, value) in zip(Self.flagTypes, values.dropFirst(5)) { flags[type] = value.map { $0 == [1] } }
     self.flags = flags
   }
 
@@ -55,6 +61,20 @@ struct ForeignKey {
     var key = self
     for change in changes { key.flags[change.flag] = change.value }
     return key
+  }
+
+  /// Whether they are one key: the token says that they have one check value.
+  func isCopy(of other: ForeignKey) -> Bool {
+    !id.isEmpty && id == other.id && label == other.label && !checkValue.isEmpty && checkValue == other.checkValue
+  }
+
+  /// What one of the copies may do, or could, holds for the key.
+  mutating func take(_ copy: ForeignKey) {
+    all += copy.all
+    for (type, value) in copy.flags {
+      let isGood = [.sensitive, .alwaysSensitive, .neverExtractable, .local, .isPrivate].contains(type)
+      if value != isGood { flags[type] = value }
+    }
   }
 
   private func obstacles(_ ids: [[UInt8]: Int]) -> [AdoptionCandidate.Obstacle] {

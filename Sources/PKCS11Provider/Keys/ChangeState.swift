@@ -82,15 +82,16 @@ extension Session {
   /// Only what was there before the copy was made is destroyed. So of processes that do this at once, the copy of the
   /// last stays, whatever they destroy; ``KeyIndex`` takes copies for one key, in the strictest of their states.
   /// - Returns: false when the token does not copy it, or not truly; then nothing was changed.
-  private func replace(_ keys: [UInt], by flags: [(AttributeType, Bool)]) throws(CallFailure) -> Bool {
-    let identity: [AttributeType] = [
-      .id, .label, .checkValue, .sensitive, .extractable, .alwaysSensitive, .neverExtractable, .local,
-    ]
+  func replace(_ keys: [UInt], by flags: [(AttributeType, Bool)]) throws(CallFailure) -> Bool {
+    let changed = flags.map(\.0)
+    let identity = [
+      AttributeType.id, .label, .checkValue, .sensitive, .extractable, .alwaysSensitive, .neverExtractable, .local,
+    ].filter { !changed.contains($0) }
     let original = try attributes(of: keys[0], identity)
     guard original[2]?.isEmpty == false else { return false }  // nothing would show that two copies are one key
     guard let copy = try copyOfAny(keys, Template(flags.map { ($0.0, .flag($0.1)) })) else { return false }
     guard try attributes(of: copy, identity) == original,
-      try attributes(of: copy, flags.map(\.0)) == flags.map({ [$0.1 ? 1 : 0] })
+      try attributes(of: copy, changed) == flags.map({ [$0.1 ? 1 : 0] })
     else {
       try destroy(copy)
       return false
