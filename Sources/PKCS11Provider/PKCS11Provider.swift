@@ -112,7 +112,10 @@ extension PKCS11Provider {
       let attempt = attempts
       do {
         return try await calling(operation, mayRetry: attempt < 2) { connection in
-          do { return try await body(connection) } catch let failure as CallFailure
+          do {
+            if connection.ways.mayChange { try await connection.settleAbilities() }
+            return try await body(connection)
+          } catch let failure as CallFailure
             where attempt < 5 && !failure.returned.endsSession
           {
             guard try await connection.looksDifferent(after: failure.returned) else { throw failure }

@@ -30,6 +30,10 @@ package struct SessionKeyProfile: Sendable {
 
   package static let full = SessionKeyProfile("full")
 
+  package func isSame(as other: SessionKeyProfile) -> Bool {
+    made === other.made && readable === other.readable && kept === other.kept && keepsData == other.keepsData
+  }
+
   private init(
     _ name: String, keyType: UInt = CKK_GENERIC_SECRET, hasLength: Bool = false, without: Set<AttributeType> = []
   ) {

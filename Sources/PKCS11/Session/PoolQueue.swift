@@ -8,6 +8,8 @@ struct SessionPoolState {
   let pace: Pace
   /// Nil once it is closed.
   var login: Session?
+  /// Of every session, those that are there already included.
+  var profile: SessionKeyProfile
   var limit: Int
   /// Sessions that are open and not abandoned, the login's not counted.
   var openCount = 0
@@ -22,6 +24,7 @@ struct SessionPoolState {
   init(login: Session?, limit: Int, pace: Pace) {
     self.pace = pace
     self.login = login
+    profile = login?.profile ?? .full
     self.limit = limit
   }
 
@@ -33,7 +36,13 @@ struct SessionPoolState {
   mutating func takeIdle() -> Session? {
     guard !isAlone, waiting.isEmpty, inUse < capacity, let session = idle.popLast() else { return nil }
     inUse += 1
-    return session.taken()
+    return handOver(session)
+  }
+
+  private func handOver(_ session: Session) -> Session {
+    let session = session.taken()
+    if !session.profile.isSame(as: profile) { session.profile = profile }
+    return session
   }
 
   /// Whether the next session that gets free is for who comes now: in the queue nobody is before.
@@ -52,8 +61,11 @@ struct SessionPoolState {
       isAlone = false
       inUse = 1
     }
-    return session.taken()
+    return handOver(session)
   }
+
+  /// For who is alone, and stays so.
+  mutating func takeAlone() -> Session? { idle.popLast().map(handOver) }
 
   mutating func takeDoomed() -> [Session] {
     defer { doomed = [] }

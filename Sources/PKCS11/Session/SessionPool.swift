@@ -35,7 +35,6 @@ package final class SessionPool: Watched {
   let module: Module
   let state: Mutex<SessionPoolState>
   private let slot: UInt
-  private let profile: SessionKeyProfile
   private let showsLogin: Bool
   let pace: Pace
   private let hung: HungCalls
@@ -46,7 +45,6 @@ package final class SessionPool: Watched {
     login: Session, token: Token, limit: Int, deadline: Duration, pace: Pace, hung: HungCalls
   ) throws(KMSError) {
     module = login.module
-    profile = login.profile
     showsLogin = login.showsLogin
     slot = token.slot
     self.deadline = deadline
@@ -100,7 +98,7 @@ package final class SessionPool: Watched {
     try await acquire(.alone, until)
     defer { releaseAlone() }
     let session: Session
-    if let idle = state.withLock({ $0.idle.popLast()?.taken() }) {
+    if let idle = state.withLock({ $0.takeAlone() }) {
       session = idle
     } else {
       session = try await open(until)
@@ -108,6 +106,9 @@ package final class SessionPool: Watched {
     state.withLock { $0.inUse += 1 }
     return try await run(session, until, 1, body)
   }
+
+  /// From here on every session has this profile; calls that are under way end with theirs.
+  package func use(_ profile: SessionKeyProfile) { state.withLock { $0.profile = profile } }
 
   /// Closes every session, once nobody uses them or the deadline has passed. A call that hangs keeps its own.
   package func close() async {
@@ -236,7 +237,7 @@ package final class SessionPool: Watched {
     try checkIsOpen()
     await end(state.withLock { $0.takeDoomed() }, until)
     let lane = try makeLane()
-    let (module, slot, profile, showsLogin) = (module, slot, profile, showsLogin)
+    let (module, slot, profile, showsLogin) = (module, slot, state.withLock { $0.profile }, showsLogin)
     let opened: Result<Session, CallFailure>? = try await lane.run(until: until) {
       do throws(CallFailure) {
         return .success(try Session(module: module, slot: slot, profile: profile, showsLogin: showsLogin))

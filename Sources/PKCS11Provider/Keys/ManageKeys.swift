@@ -27,7 +27,7 @@ extension PKCS11Provider: KeyImporting {
     try await calling(operation) { connection in
       defer { connection.forgetKeys() }
       let token = connection.token
-      let abilities = try await connection.abilities(forNewKeys: configuration.wrapAlgorithms)
+      let abilities = try await connection.abilitiesForNewKeys()
       let algorithm = try abilities.algorithm(of: request.purpose, isImport: isImport)
       let outcome = try await connection.pool.alone { session throws(CallFailure) -> Result<Void, KMSError> in
         // One token silently replaces a key when a second is made with its id.

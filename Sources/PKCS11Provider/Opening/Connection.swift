@@ -9,8 +9,8 @@ final class Connection: Sendable {
   let token: Token
   let pool: SessionPool
   let pace: Pace
-  let abilities: WrapAbilities
   let canaries: Canaries
+  let ways: WaysToWrap
   private let provider: String
   private let index = Mutex<KeyIndex?>(nil)
   private let reading = SharedWork<KeyIndex>()
@@ -25,22 +25,16 @@ final class Connection: Sendable {
   private static let mostIndexAge = Duration.seconds(30)
 
   init(
-    module: Module, token: Token, pool: SessionPool, pace: Pace, abilities: WrapAbilities, canaries: Canaries,
+    module: Module, token: Token, pool: SessionPool, pace: Pace, ways: WaysToWrap, canaries: Canaries,
     provider: String
   ) {
     self.module = module
     self.token = token
     self.pool = pool
     self.pace = pace
-    self.abilities = abilities
+    self.ways = ways
     self.canaries = canaries
     self.provider = provider
-  }
-
-  /// What new keys are made by: the token is asked again where it has not said for sure.
-  func abilities(forNewKeys order: [WrapAlgorithm]) async throws -> WrapAbilities {
-    guard !abilities.isSettled else { return abilities }
-    return try await pool.alone { session throws(CallFailure) in try WrapAbilities(of: session, order: order) }
   }
 
   /// Whether a call has succeeded on it. One that never served is no proof that opening anew helps.

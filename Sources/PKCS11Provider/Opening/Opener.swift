@@ -76,8 +76,9 @@ final class Opener: Sendable {
       let pool = try SessionPool(
         login: login, token: token, limit: configuration.maxSessions, deadline: configuration.deadline, pace: pace,
         hung: hung)
+      let ways = WaysToWrap(abilities, configuration) { [self] in remember($0, of: token) }
       return Connection(
-        module: module, token: token, pool: pool, pace: pace, abilities: abilities, canaries: canaries,
+        module: module, token: token, pool: pool, pace: pace, ways: ways, canaries: canaries,
         provider: configuration.name)
     }
   }
@@ -87,9 +88,13 @@ final class Opener: Sendable {
     if let known = abilities.withLock({ $0[token.identity] }) { return known }
     do throws(CallFailure) {
       let found = try WrapAbilities(of: login, order: configuration.wrapAlgorithms)
-      if found.isSettled { abilities.withLock { $0[token.identity] = found } }
+      if found.isSettled { remember(found, of: token) }
       return found
     } catch { throw error.error }
+  }
+
+  private func remember(_ found: WrapAbilities, of token: Token) {
+    abilities.withLock { $0[token.identity] = found }
   }
 
   private static func find(_ uri: PKCS11URI, in module: Module) throws -> Token {

@@ -44,6 +44,9 @@ package struct WrapAbilities: Sendable {
     }
   }
 
+  /// Whether ``sessionKeys`` has been seen to work.
+  var hasTriedSessionKeys: Bool { attempts.contains { $0.algorithm == .a256KW && $0.refusal == nil } }
+
   /// What new keys wrap by.
   package var chosen: WrapAlgorithm? { attempts.first { $0.refusal == nil }?.algorithm }
 

@@ -68,6 +68,41 @@ struct SelfTestTests {
     await provider.close()
   }
 
+  /// It takes keys out of a session in one way only, and has not said so when it was opened.
+  private static let odd =
+    "refuse CKA_EXTRACTABLE in C_UnwrapKey CKR_ATTRIBUTE_READ_ONLY\nmake CKA_EXTRACTABLE=true in C_UnwrapKey\n"
+    + "make CKA_EXTRACTABLE=true in C_CreateObject"
+
+  /// Keys would be wrapped that are not unwrapped again.
+  @Test func howKeysAreTakenOutHoldsFromWhenItIsFound() async throws {
+    let module = try FaultyModule(Self.odd, "on C_WrapKey fail CKR_FUNCTION_FAILED")
+    let provider = try module.impatient(reopenInterval: .seconds(1000))
+    #expect(try await provider.keyVersions(of: nil) == [])
+    try module.control(Self.odd)
+    try await makes(.a256KW, provider)
+    // Found once, it is known.
+    try module.control(Self.odd, "now drop-sessions", "on C_GenerateKey fail CKR_FUNCTION_FAILED")
+    let id = try #require(try await provider.keyVersions(of: nil).first?.id)
+    #expect(try await provider.roundTrips(id))
+    await provider.close()
+  }
+
+  /// A process that makes no keys, and opens what another has wrapped.
+  @Test func itIsAskedAgainAlsoByWhoMakesNoKeys() async throws {
+    let module = try FaultyModule(Self.odd, "on C_WrapKey fail CKR_FUNCTION_FAILED")
+    let provider = try module.impatient()
+    #expect(try await provider.keyVersions(of: nil) == [])
+    let other = try FaultyModule(Self.odd, token: module.token).impatient()
+    let id = try await other.makeKey()
+    let wrapped = try await other.wrapOnce(id)
+    #expect(wrapped.algorithm == .a256KW)
+    try module.control(Self.odd)
+    try await Task.sleep(for: .milliseconds(5))  // past the interval in which nothing is tried
+    _ = try await provider.unwrap(wrapped, under: id, aad: boundData)
+    await other.close()
+    await provider.close()
+  }
+
   /// Where records are labels, a compromised key whose record is not looked for looks deactivated.
   @Test(arguments: ["CKR_GENERAL_ERROR", "CKR_FUNCTION_FAILED", "CKR_DEVICE_MEMORY", "CKR_SESSION_CLOSED"])
   func recordsAreFoundWhateverTheTokenSaysToDataObjects(code: String) async throws {
