@@ -10,7 +10,9 @@ struct SessionPoolState {
   var login: Session?
   /// Of every session, those that are there already included.
   var profile: SessionKeyProfile
-  var limit: Int
+  private let most: Int
+  /// The token gave no more sessions, and is not asked for more until then.
+  private var few: (limit: Int, until: Moment)?
   /// Sessions that are open and not abandoned, the login's not counted.
   var openCount = 0
   var idle: [Session] = []
@@ -25,8 +27,12 @@ struct SessionPoolState {
     self.pace = pace
     self.login = login
     profile = login?.profile ?? .full
-    self.limit = limit
+    most = limit
   }
+
+  var limit: Int { min(most, few?.limit ?? most) }
+
+  mutating func stopAtThese(until: Moment) { few = (max(1, openCount), until) }
 
   /// How many may be in use at once. Calls of a fast token are made one after the other, also where there are more
   /// sessions from when it was slow: who waits then goes on without a change of threads.
@@ -113,6 +119,7 @@ struct SessionPoolState {
   }
 
   mutating func takeExpired(_ now: Moment) -> [UnownedJob] {
+    if let few, few.until < now { self.few = nil }
     guard waiting.contains(where: { $0.until < now }) else { return [] }
     let expired = waiting.filter { $0.until < now }
     waiting.removeAll { $0.until < now }

@@ -38,11 +38,15 @@ package final class SessionPool: Watched {
   private let showsLogin: Bool
   let pace: Pace
   private let hung: HungCalls
+  private let limitAge: Duration
 
-  /// - Parameter login: a session that is logged in. It is kept for that, as a login ends with the last session.
+  /// - Parameters:
+  ///   - login: a session that is logged in. It is kept for that, as a login ends with the last session.
+  ///   - limitAge: for how long a token that gave no more sessions is not asked for more.
   /// - Throws: ``KMSError/Code/providerUnavailable`` when nothing can look after its deadlines.
   package init(
-    login: Session, token: Token, limit: Int, deadline: Duration, pace: Pace, hung: HungCalls
+    login: Session, token: Token, limit: Int, deadline: Duration, pace: Pace, hung: HungCalls,
+    limitAge: Duration = .seconds(30)
   ) throws(KMSError) {
     module = login.module
     showsLogin = login.showsLogin
@@ -50,6 +54,7 @@ package final class SessionPool: Watched {
     self.deadline = deadline
     self.pace = pace
     self.hung = hung
+    self.limitAge = limitAge
     state = Mutex(SessionPoolState(login: login, limit: max(1, limit), pace: pace))
     try Watchdog.shared.watch(self, deadline: deadline)
   }
@@ -218,9 +223,9 @@ package final class SessionPool: Watched {
       grant()
       return session
     } catch let failure as CallFailure where !failure.returned.endsSession {
-      // CKR_SESSION_COUNT, or another word for it: the pool is as large as the token says.
+      // CKR_SESSION_COUNT, or another word for it: the pool is as large as the token says, for now.
       let hasOthers = state.withLock { state in
-        state.limit = max(1, state.openCount)
+        state.stopAtThese(until: .now + limitAge)
         return state.openCount > 0
       }
       releaseAlone()
