@@ -29,6 +29,26 @@ struct CopiesTests {
     await provider.close()
   }
 
+  /// Whoever gets at the token's sessions finds no key there that was taken out of use.
+  @Test(.timeLimit(.minutes(1)), arguments: [nil, KeyState.deactivated])
+  func aCopyDoesNotOutlastItsUse(state: KeyState?) async throws {
+    let provider = try SoftHSM.makeToken().provider()
+    let id = try await provider.makeKey("busy")
+    let secret = SecretBytes.random(count: 32)
+    for _ in 0..<2000 where try await provider.copyCount() == 0 {
+      for _ in 0..<20 { _ = try await provider.wrap(secret, under: id, aad: aad) }
+    }
+    #expect(try await provider.copyCount() == 1)
+    if let state {
+      // By the change itself.
+      _ = try await provider.setState(state, of: id)
+    } else {
+      for _ in 0..<100 where try await provider.copyCount() > 0 { try await Task.sleep(for: .milliseconds(100)) }
+    }
+    #expect(try await provider.copyCount() == 0)
+    await provider.close()
+  }
+
   @Test(arguments: [KeyState.deactivated, .suspended, .compromised])
   func aStricterStateHoldsWhenItsChangeReturns(state: KeyState) async throws {
     let token = try SoftHSM.makeToken()

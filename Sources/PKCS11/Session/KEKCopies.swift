@@ -4,7 +4,8 @@ internal import KMSCore
 /// looks there at each use of one (SoftHSM 2.6.1: 25 µs); a copy is in memory.
 ///
 /// A copy knows nothing of a later change of its key's state. So it is used for ``Session/copyLifetime``, and what came
-/// of it after that is thrown away: when that time has passed since a change, nobody has the old state any more.
+/// of it after that is thrown away: when that time has passed since a change, nobody has the old state any more. Soon
+/// after that it is destroyed: it is the key itself, and a key that was taken out of use is to be gone.
 struct KEKCopies {
   struct Use {
     /// When the copy was asked for, or else the key first used.
@@ -20,6 +21,12 @@ struct KEKCopies {
   /// As many uses of a key as a copy is worth.
   static let fewUses = 8
   static let mostKeys = 16
+  /// After so long, copies of a session that nobody uses are destroyed.
+  static let idleTime: UInt64 = 1_000_000_000
+
+  func areIdle(_ now: Moment) -> Bool {
+    uses.values.contains { $0.copy != nil && now - $0.since >= Self.idleTime }
+  }
 }
 
 extension Session {
@@ -48,10 +55,9 @@ extension Session {
   private func copy(of kek: UInt) throws(CallFailure) -> (handle: UInt, since: Moment)? {
     guard copies.areMade, lane?.isFast == true else { return nil }
     let now = Moment.now
-    if let use = copies.uses[kek], now - use.since >= Self.lifetime { forgetCopy(of: kek) }
-    if copies.uses.count == KEKCopies.mostKeys, copies.uses[kek] == nil {
-      for key in copies.uses.keys { forgetCopy(of: key) }
-    }
+    // With those of other keys, which may never be used again.
+    if let use = copies.uses[kek], now - use.since >= Self.lifetime { forgetCopies(olderThan: Self.lifetime) }
+    if copies.uses.count == KEKCopies.mostKeys, copies.uses[kek] == nil { forgetCopies() }
     var use = copies.uses[kek] ?? KEKCopies.Use(since: now)
     use.count += 1
     if use.copy == nil, use.count >= KEKCopies.fewUses {
@@ -65,6 +71,12 @@ extension Session {
     }
     copies.uses[kek] = use
     return use.copy.map { ($0, use.since) }
+  }
+
+  /// Nanoseconds of age; without, all of them.
+  package func forgetCopies(olderThan age: UInt64 = 0) {
+    let now = Moment.now
+    for (kek, use) in copies.uses where now - use.since >= age { forgetCopy(of: kek) }
   }
 
   private func forgetCopy(of kek: UInt) {

@@ -51,6 +51,15 @@ struct SessionPoolState {
     return session
   }
 
+  /// One that nobody uses, nor waits for, with copies of KEKs that are to go.
+  mutating func takeWithCopies(_ now: Moment) -> Session? {
+    guard !isAlone, waiting.isEmpty, inUse < capacity,
+      let index = idle.firstIndex(where: { $0.taken().copies.areIdle(now) })
+    else { return nil }
+    inUse += 1
+    return handOver(idle.remove(at: index))
+  }
+
   /// Whether the next session that gets free is for who comes now: in the queue nobody is before.
   var mayBeNext: Bool { openCount > 0 && !isAlone && waiting.isEmpty }
 
@@ -173,8 +182,10 @@ extension SessionPool {
   }
 
   package func expire(_ now: Moment) {
-    let late = state.withLock { $0.takeExpired(now) }
+    let (late, session) = state.withLock { ($0.takeExpired(now), $0.takeWithCopies(now)) }
     for job in late { globalConcurrentExecutor.enqueue(job) }
     if !late.isEmpty { grant() }
+    // Not here: a call can hang, and who is here looks after all that do.
+    if let session { Task.detached { [self] in await forgetCopies(of: session) } }
   }
 }

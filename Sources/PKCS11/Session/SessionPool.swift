@@ -151,6 +151,11 @@ package final class SessionPool: Watched {
 
   // MARK: Calls
 
+  /// What comes of it is seen by the next call.
+  func forgetCopies(of session: Session) async {
+    _ = try? await run(session, .now + deadline, 1) { session throws(CallFailure) in session.forgetCopies() }
+  }
+
   private func run<R: Sendable & ~Copyable>(
     _ session: Session, _ until: Moment, _ weight: Int, _ body: @escaping @Sendable (Session) throws(CallFailure) -> R
   ) async throws -> R {

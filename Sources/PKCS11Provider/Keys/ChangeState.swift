@@ -12,6 +12,7 @@ extension Session {
   ///   - byCopy: whether the token's keys are to be replaced rather than changed.
   /// - Throws: before anything is done, a failure that means a stale handle when it is in another state by now.
   func move(_ version: KeyVersion, to state: KeyState, byCopy: Bool) throws(CallFailure) -> StateEnforcement {
+    forgetCopies()
     let entry = try unchanged(version)
     // What active and deactivated look like; a recovery key that is not active has no flag left to tell its purpose.
     let needsRecord = state == .suspended || state == .compromised || (version.purpose == .recovery && !state.wraps)

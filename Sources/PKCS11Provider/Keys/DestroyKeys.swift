@@ -11,6 +11,7 @@ extension Session {
   /// - Returns: a failure with ``KMSError/Code/duplicateKeyVersion`` when another key has the id, so that it cannot be
   ///   told whether this one is gone.
   func destroy(_ version: KeyVersion) throws(CallFailure) -> Result<Void, KMSError> {
+    forgetCopies()
     var handles = try unchanged(version).all
     for _ in 0..<Self.mostRounds {
       // A pair's public half first: cut off in between, the private one is found by who destroys it again.
