@@ -122,11 +122,12 @@ private enum SigningTemplates {
   }
 
   static let readBack: [AttributeType] = [
-    .sensitive, .extractable, .alwaysSensitive, .neverExtractable, .local, .sign, .decrypt, .unwrap, .derive,
+    .sensitive, .extractable, .isPrivate, .alwaysSensitive, .neverExtractable, .local, .sign, .decrypt, .unwrap,
+    .derive,
   ]
 
   static func check(_ values: [[UInt8]?], _ name: KeyName) throws(KMSError) {
-    let expected = [true, false, true, true, true, true, false, false, false]
+    let expected = [true, false, true, true, true, true, true, false, false, false]
     guard zip(expected, values).allSatisfy({ $1 == [$0 ? 1 : 0] || ($1 == nil && !$0) }) else {
       throw KMSError(
         .tokenNotTrustworthy,
