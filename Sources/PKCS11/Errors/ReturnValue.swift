@@ -76,12 +76,9 @@ package struct ReturnValue: Sendable, Hashable, CustomStringConvertible {
   /// The login is lost, or one use of a key wants one of its own.
   package var wantsLogin: Bool { rawValue == CKR_USER_NOT_LOGGED_IN }
 
-  /// The PIN was tried, and refused.
+  /// The PIN was tried, and refused. Where none is set yet, it may become the right one.
   package var refusesPIN: Bool {
-    [
-      CKR_PIN_INCORRECT, CKR_PIN_INVALID, CKR_PIN_LEN_RANGE, CKR_PIN_LOCKED, CKR_PIN_EXPIRED,
-      CKR_USER_PIN_NOT_INITIALIZED,
-    ].contains(rawValue)
+    [CKR_PIN_INCORRECT, CKR_PIN_INVALID, CKR_PIN_LEN_RANGE, CKR_PIN_LOCKED, CKR_PIN_EXPIRED].contains(rawValue)
   }
 
   private static let losingToken: Set<UInt> = [

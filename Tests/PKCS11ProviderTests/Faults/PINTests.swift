@@ -42,6 +42,16 @@ struct PINTests {
     await provider.close()
   }
 
+  /// It becomes the right one when it is set.
+  @Test func aPINThatIsNotSetYetIsNoneThatWasRefused() async throws {
+    let module = try FaultyModule("on C_Login fail CKR_USER_PIN_NOT_INITIALIZED")
+    let provider = try module.impatient()
+    #expect(await failure { _ = try await provider.keyVersions(of: nil) }?.code == .accessDenied)
+    try module.control()
+    #expect(try await provider.keyVersions(of: nil) == [])
+    await provider.close()
+  }
+
   /// A PIN that is refused is no sign that the token is gone.
   @Test(arguments: ["CKR_PIN_EXPIRED", "CKR_PIN_INCORRECT", "CKR_PIN_LOCKED"])
   func noModuleIsStartedAnewForAPIN(code: String) async throws {
