@@ -7,6 +7,7 @@ internal import Synchronization
 final class Opener: Sendable {
   private let configuration: PKCS11Configuration
   private let hung: HungCalls
+  private let pins: PINReader
   private let refused = RefusedPINs()
   private let canaries = Canaries()
   /// By serial number and firmware: a token's abilities are tried out until it has said what they are.
@@ -20,12 +21,14 @@ final class Opener: Sendable {
   init(_ configuration: PKCS11Configuration, hung: HungCalls) {
     self.configuration = configuration
     self.hung = hung
+    pins = PINReader(configuration.pin, deadline: configuration.deadline)
   }
 
   /// The first token that answers. One that refuses the PIN ends the search: the next would count a wrong try as well.
   ///
   /// - Parameter module: one that is in use, to be used again.
   func open(using module: Module?, _ opening: Opening) async throws -> Connection {
+    try pins.check()
     var failures: [(PKCS11URI, KMSError)] = []
     defer {
       let said = failures.map { (label: $0.0.tokenLabel, problem: $0.1.message) }
@@ -54,19 +57,16 @@ final class Opener: Sendable {
       try token.checkPINMayBeTried()
       return (module, token)
     }
-    // A person may be asked: no deadline.
-    let pin = try await opening.asking {
-      try await run(lane, hasDeadline: false) { [configuration] in PIN(try configuration.pin.read()) }
-    }
-    try refused.check(pin.secret, of: token, source: configuration.pin)
+    let pin = try await opening.asking(pins.source) { try await pins.read() }
+    try refused.check(pin.bytes, of: token, source: pins.source)
     return try await run(lane) { [self] in
       let pace = Pace(isFast: false)
       let login: Session
       do throws(CallFailure) {
         login = try Session(module: module, slot: token.slot)
-        try logIn(login, token, pin.secret)
+        try logIn(login, token, pin.bytes)
       } catch {
-        if error.returned.refusesPIN { refused.add(pin.secret, of: token) }
+        if error.returned.refusesPIN { refused.add(pin.bytes, of: token) }
         throw error.error
       }
       refused.remove(token)
@@ -141,17 +141,11 @@ final class Opener: Sendable {
     return lane
   }
 
-  private final class PIN: Sendable {
-    let secret: SecretBytes
-    init(_ secret: consuming SecretBytes) { self.secret = secret }
-  }
-
   /// Runs a step; one that hangs is left behind with its thread.
   private func run<Value: Sendable>(
-    _ lane: Lane, hasDeadline: Bool = true, _ body: @escaping @Sendable () throws -> Value
+    _ lane: Lane, _ body: @escaping @Sendable () throws -> Value
   ) async throws -> Value {
-    let until = Moment.now + (hasDeadline ? configuration.deadline : .seconds(86_400))
-    guard let result = try await lane.run(until: until, { Result { try body() } }) else {
+    guard let result = try await lane.run(until: .now + configuration.deadline, { Result { try body() } }) else {
       hung.add()
       throw SessionPool.tooLate(configuration.deadline)
     }

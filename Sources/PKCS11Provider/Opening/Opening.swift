@@ -12,8 +12,8 @@ final class Opening: Watched {
   private struct State {
     var result: Result<Connection, any Error>?
     var waiting: [Waiting] = []
-    /// A person is asked for the PIN, and takes as long as that takes.
-    var isAsking = false
+    /// The PIN's, while it is asked.
+    var source: SecretSource?
   }
   private let state = Mutex(State())
   private let deadline: Duration
@@ -44,13 +44,14 @@ final class Opening: Watched {
     for one in waiting { one.resume.resume(with: result) }
   }
 
-  /// The time that it takes to give the PIN counts for nobody.
-  func asking<R: Sendable>(_ body: () async throws -> R) async rethrows -> R {
-    state.withLock { $0.isAsking = true }
+  /// The time that a person takes to give the PIN counts for nobody.
+  func asking<R: Sendable>(_ source: SecretSource, _ body: () async throws -> R) async rethrows -> R {
+    state.withLock { $0.source = source }
     defer {
       let until = Moment.now + deadline
       state.withLock { state in
-        state.isAsking = false
+        state.source = nil
+        guard source.mayAskAPerson else { return }
         for index in state.waiting.indices { state.waiting[index].until = until }
       }
     }
@@ -58,12 +59,13 @@ final class Opening: Watched {
   }
 
   func expire(_ now: Moment) {
-    let late = state.withLock { state -> [Waiting] in
-      guard !state.isAsking else { return [] }
+    let (late, source) = state.withLock { state -> ([Waiting], SecretSource?) in
+      guard state.source?.mayAskAPerson != true else { return ([], nil) }
       let late = state.waiting.filter { $0.until < now }
       if !late.isEmpty { state.waiting.removeAll { $0.until < now } }
-      return late
+      return (late, state.source)
     }
-    for one in late { one.resume.resume(throwing: SessionPool.tooLate(deadline)) }
+    let error = source.map(PINReader.hangs) ?? SessionPool.tooLate(deadline)
+    for one in late { one.resume.resume(throwing: error) }
   }
 }
