@@ -201,7 +201,7 @@ let package = Package(
       ]),
     .executableTarget(
       name: "TelemetryCost", dependencies: ["Telemetry", "KMSCore"], path: "Tests/TelemetryCost", swiftSettings: strict),
-    tests("DurableFilesTests", ["DurableFiles", "KMSCore", system]),
+    tests("DurableFilesTests", ["DurableFiles", "KMSCore", "TestSupport", system]),
     tests(
       "StrongroomTests", ["Strongroom", "CryptoPrimitives", "InMemoryProvider", "KMSTesting", "TestSupport", system]),
     tests(

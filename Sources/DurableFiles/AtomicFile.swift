@@ -87,22 +87,28 @@ package struct AtomicFile: ~Copyable {
   }
 
   private func rename(_ name: FilePath) throws {
-    guard unsafe Glibc.rename(name.string, path.string) == 0 else {  // Swift strings, for the call only
-      let error = Errno(rawValue: errno)
-      unsafe _ = unlink(name.string)  // as above
-      throw FileFailure.error("rename", path, error)
+    let done = unsafe name.withPlatformString { old in  // for the calls only
+      unsafe path.withPlatformString { unsafe Glibc.rename(old, $0) }
     }
+    guard done != 0 else { return }
+    let error = Errno(rawValue: errno)
+    _ = unsafe name.withPlatformString { unsafe unlink($0) }  // for the call only
+    throw FileFailure.error("rename", path, error)
   }
 
   private func link(_ source: FilePath, to name: FilePath) throws {
-    let done = unsafe linkat(AT_FDCWD, source.string, AT_FDCWD, name.string, AT_SYMLINK_FOLLOW)  // strings, as above
-    guard done != 0 else { return }
-    var error = Errno(rawValue: errno)
-    // FAT has no links. What has a name can be given another that nobody has.
-    if [.notPermitted, .notSupportedOnSocket, .noFunction].contains(error), temporary == source {
-      if unsafe linux_rename_to_free_name(source.string, name.string) == 0 { return }  // strings, as above
-      error = Errno(rawValue: errno)
+    let error = unsafe source.withPlatformString { old -> Errno? in  // for the calls only
+      unsafe name.withPlatformString { new in  // as above
+        if unsafe linkat(AT_FDCWD, old, AT_FDCWD, new, AT_SYMLINK_FOLLOW) == 0 { return nil }
+        let error = Errno(rawValue: errno)
+        // FAT has no links. What has a name can be given another that nobody has.
+        guard [.notPermitted, .notSupportedOnSocket, .noFunction].contains(error), temporary == source else {
+          return error
+        }
+        return unsafe linux_rename_to_free_name(old, new) == 0 ? nil : Errno(rawValue: errno)
+      }
     }
+    guard let error else { return }
     throw error == .fileExists ? Self.exists(path) : FileFailure.error("create", path, error)
   }
 
@@ -122,7 +128,8 @@ package struct AtomicFile: ~Copyable {
 
   deinit {
     try? descriptor.close()
-    if let temporary { unsafe _ = unlink(temporary.string) }  // gone already after a rename
+    // Gone already after a rename.
+    if let temporary { _ = unsafe temporary.withPlatformString { unsafe unlink($0) } }  // for the call only
   }
 }
 

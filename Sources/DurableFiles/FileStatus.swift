@@ -22,8 +22,9 @@ package struct FileStatus: Sendable, Hashable {
   /// Nil when there is no such file.
   package init?(_ path: FilePath, followingLinks: Bool = true) throws {
     var info = stat()
-    // `info` and the string outlive the call
-    let result = unsafe followingLinks ? stat(path.string, &info) : lstat(path.string, &info)  // written within it
+    let result = unsafe path.withPlatformString { name in  // for the call only
+      unsafe followingLinks ? stat(name, &info) : lstat(name, &info)  // `info` outlives the call
+    }
     guard result == 0 else {
       let error = Errno(rawValue: errno)
       if error == .noSuchFileOrDirectory || error == .notDirectory { return nil }

@@ -9,7 +9,7 @@ extension AtomicFile {
 
   /// Removes what killed processes left in a folder. What a living one writes to is locked, and stays.
   package static func removeLeftovers(in folder: FilePath) throws {
-    for name in try folderContents(folder.isEmpty ? "." : folder) where isTemporary(name) {
+    for name in try folderEntries(folder.isEmpty ? "." : folder) where isTemporary(name.string) {
       removeLeftover(folder.appending(name))
     }
   }
@@ -20,6 +20,6 @@ extension AtomicFile {
     guard let descriptor = try? FileDescriptor.open(path, .readOnly, options: options) else { return }
     defer { try? descriptor.close() }
     guard flock(descriptor.rawValue, LOCK_EX | LOCK_NB) == 0 else { return }
-    unsafe _ = unlink(path.string)  // a Swift string, for the call only
+    _ = unsafe path.withPlatformString { unsafe unlink($0) }  // for the call only
   }
 }

@@ -36,7 +36,7 @@ package struct RecoveryKit: Sendable {
   package func write(_ secret: borrowing SecretBytes, _ note: RecoveryNote) throws -> SecretBytes {
     let shares = try SecretSharing.split(secret, shares: note.shares, threshold: note.threshold)
     if isNewFolder {
-      guard unsafe mkdir(folder.string, 0o700) == 0 else {  // a Swift string, for the call
+      guard unsafe folder.withPlatformString({ unsafe mkdir($0, 0o700) }) == 0 else {  // for the call only
         throw FileFailure.error("create", folder, Errno(rawValue: errno))
       }
     }
@@ -93,12 +93,13 @@ package struct RecoveryKit: Sendable {
 
   private func remove(_ paths: [FilePath]) throws {
     for path in paths {
-      guard unsafe unlink(path.string) == 0 || errno == ENOENT else {  // a Swift string, for the call
+      guard unsafe path.withPlatformString({ unsafe unlink($0) }) == 0 || errno == ENOENT else {  // for the call only
         throw FileFailure.error("remove", path, Errno(rawValue: errno))
       }
     }
     try syncFolder(of: notePath)
-    if isNewFolder { unsafe _ = rmdir(folder.string) }  // as above; not if there is something else in it by now
+    // Not if there is something else in it by now.
+    if isNewFolder { _ = unsafe folder.withPlatformString { unsafe rmdir($0) } }  // for the call only
   }
 
   private func write(_ note: RecoveryNote, replacing: Bool) throws {

@@ -128,6 +128,33 @@ struct EnvelopeFilesTests {
     }
   }
 
+  /// In Latin-1, say, as old backups have them.
+  @Test("a name that is not UTF-8 is no obstacle, and stays")
+  func bytesAsName() async throws {
+    try await withFolder { folder in
+      try await manager.createKey(try key)
+      let plain = folder.appending("sealed")
+      try await encryptFile([1, 2, 3], to: plain)
+      let name = try #require(FilePath.Component(platformString: [0x63, CChar(bitPattern: 0xE9), 0]))
+      let path = folder.appending(name)
+      #expect(
+        unsafe plain.withPlatformString { old in  // for the call only
+          unsafe path.withPlatformString { unsafe rename(old, $0) }  // as above
+        } == 0)
+      let new = try await manager.rotate(try key, reason: "test")
+      var source = EnvelopeFiles([folder])
+      #expect(try await manager.rewrap(&source).counts == [1, 0, 0])
+      var (census, look) = (try await manager.beginCensus(), EnvelopeFiles([folder], replacement: nil))
+      try await manager.count(&look, in: &census)
+      #expect(census.envelopesByVersion == [new.id: 1] && census.failures.isEmpty)
+      try await manager.decryptFile(from: .path(path), to: .path(plain))
+      #expect(try plain.content == [1, 2, 3])
+      try await manager.encryptFile(from: .path(plain), to: .path(path, replacing: true))
+      try await manager.decryptFile(from: .path(path), to: .path(folder.appending("again")))
+      #expect(try folder.appending("again").content == [1, 2, 3])
+    }
+  }
+
   @Test("a name of 255 bytes is no obstacle")
   func longName() async throws {
     try await withFolder { folder in

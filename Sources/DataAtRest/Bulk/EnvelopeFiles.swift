@@ -127,7 +127,7 @@ private struct Reader: Sendable {
     }
     guard !status.isFolder else {
       looked -= 1
-      for name in try folderContents(path).reversed() { enqueue(name, in: path) }
+      for name in try folderEntries(path).reversed() { enqueue(name, in: path) }
       return nil
     }
     guard status.isRegularFile else {
@@ -153,11 +153,11 @@ private struct Reader: Sendable {
     }
   }
 
-  private mutating func enqueue(_ name: String, in folder: FilePath) {
+  private mutating func enqueue(_ name: FilePath.Component, in folder: FilePath) {
     let path = folder.appending(name)
-    if HeaderJournal.isJournal(name) {
+    if HeaderJournal.isJournal(name.string) {
       looked += 1  // finished with its file
-    } else if AtomicFile.isTemporary(name) {
+    } else if AtomicFile.isTemporary(name.string) {
       looked += 1
       if changes { AtomicFile.removeLeftover(path) }
     } else {
