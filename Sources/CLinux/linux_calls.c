@@ -45,6 +45,8 @@ unsigned linux_file_system(int file) {
     return fstatfs(file, &info) == 0 ? (unsigned)info.f_type : 0;
 }
 
+int linux_sync_file_system(int file) { return syncfs(file); }
+
 int linux_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
 
 int linux_processor(void) {

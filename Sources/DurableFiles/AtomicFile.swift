@@ -14,6 +14,9 @@ package struct AtomicFile: ~Copyable {
   private let replaces: Bool
   /// Name of the file until it is committed; nil when it has none (O_TMPFILE).
   private let temporary: FilePath?
+  /// What is synced when the name is in place; nil when this account may not read it. Opened before anything is made,
+  /// so that a file that is in place is not called a failure.
+  private let folder: FileDescriptor?
 
   /// - Parameters:
   ///   - permissions: 0600 unless said otherwise.
@@ -27,23 +30,30 @@ package struct AtomicFile: ~Copyable {
           .fileFailed, "\(path) is a link, folder or device, which is not replaced", advice: "Name a file.")
       }
     }
-    let folder = path.removingLastComponent()
-    let unnamed = try? FileDescriptor.open(
-      folder.isEmpty ? "." : folder, .readWrite, options: .init(rawValue: linux_o_tmpfile), permissions: permissions)
-    if let unnamed {
-      descriptor = unnamed
-      temporary = nil
-    } else {
-      let name = Self.temporaryName(for: path)
-      descriptor = try FileFailure.mapping("create", path) {
-        try FileDescriptor.open(
-          name, .readWrite, options: [.create, .exclusiveCreate, .closeOnExec], permissions: permissions)
-      }
-      temporary = name
+    let folder: FileDescriptor? = try FileFailure.mapping("create", path) {
+      do { return try openFolder(of: path) } catch Errno.permissionDenied { return nil }
+    }
+    do {
+      (descriptor, temporary) = try FileFailure.mapping("create", path) { try Self.make(path, permissions) }
+    } catch {
+      try? folder?.close()
+      throw error
     }
     self.path = path
     self.replaces = replacing
+    self.folder = folder
     _ = flock(descriptor.rawValue, LOCK_EX | LOCK_NB)  // nobody else has it yet
+  }
+
+  private static func make(_ path: FilePath, _ permissions: FilePermissions) throws -> (FileDescriptor, FilePath?) {
+    let folder = path.removingLastComponent()
+    let unnamed = try? FileDescriptor.open(
+      folder.isEmpty ? "." : folder, .readWrite, options: .init(rawValue: linux_o_tmpfile), permissions: permissions)
+    if let unnamed { return (unnamed, nil) }
+    let name = temporaryName(for: path)
+    let named = try FileDescriptor.open(
+      name, .readWrite, options: [.create, .exclusiveCreate, .closeOnExec], permissions: permissions)
+    return (named, name)
   }
 
   /// Gives the file the owner, group, permissions and access control list of the one that it is to replace.
@@ -83,7 +93,18 @@ package struct AtomicFile: ~Copyable {
     case (let name?, false): try link(name, to: path)
     case (let name?, true): try rename(name)
     }
-    try syncFolder(of: path)
+    do {
+      // Of a folder that only takes files nothing can be asked but through the file system that it is on.
+      if let folder {
+        try sync(folder)
+      } else if linux_sync_file_system(descriptor.rawValue) != 0 {
+        throw Errno(rawValue: errno)
+      }
+    } catch let error as Errno {
+      throw KMSError(
+        .fileFailed, "\(path) is in place, but its folder cannot be synced: \(error)",
+        advice: "It may not survive a power failure; check the disk.")
+    }
   }
 
   private func rename(_ name: FilePath) throws {
@@ -128,6 +149,7 @@ package struct AtomicFile: ~Copyable {
 
   deinit {
     try? descriptor.close()
+    try? folder?.close()
     // Gone already after a rename.
     if let temporary { _ = unsafe temporary.withPlatformString { unsafe unlink($0) } }  // for the call only
   }
@@ -140,9 +162,17 @@ package func sync(_ descriptor: FileDescriptor) throws(Errno) {
 
 /// Makes a new or changed name in `path`'s folder durable.
 package func syncFolder(of path: FilePath) throws {
-  let folder = path.removingLastComponent()
-  try FileFailure.mapping("sync the folder of", path) {
-    let descriptor = try FileDescriptor.open(folder.isEmpty ? "." : folder, .readOnly, options: .directory)
+  do {
+    let descriptor = try openFolder(of: path)
     try descriptor.closeAfter { try sync(descriptor) }
+  } catch let error as Errno {
+    throw KMSError(
+      .fileFailed, "the folder of \(path) cannot be synced: \(error)",
+      advice: "What was changed in it may not survive a power failure; check the disk.")
   }
+}
+
+private func openFolder(of path: FilePath) throws -> FileDescriptor {
+  let folder = path.removingLastComponent()
+  return try FileDescriptor.open(folder.isEmpty ? "." : folder, .readOnly, options: [.directory, .closeOnExec])
 }

@@ -39,22 +39,26 @@ package struct RecoveryKit: Sendable {
       guard unsafe folder.withPlatformString({ unsafe mkdir($0, 0o700) }) == 0 else {  // for the call only
         throw FileFailure.error("create", folder, Errno(rawValue: errno))
       }
+    } else {
+      try AtomicFile.removeLeftovers(in: folder)  // a folder that cannot be listed is refused before there is a key
     }
     let paths = paths(note)
     for path in paths where try FileStatus(path, followingLinks: false) != nil {
       throw KMSError(.outputExists, "\(path) is there already", advice: "Choose another folder or another name.")
     }
-    // Only what was written here is removed on a failure: a share of another key may have this name.
+    // Only what was written here is removed on a failure: a share of another key may have this name. What failed last
+    // may be in place.
     var written: [FilePath] = []
     do {
-      try write(note, replacing: false)
       written.append(notePath)
+      try write(note, replacing: false)
       for (share, path) in zip(shares, paths) {
-        try ShareFile.write(share, to: path)
         written.append(path)
+        try ShareFile.write(share, to: path)
       }
       return try readBack(note)
     } catch {
+      if (error as? KMSError)?.code == .outputExists { written.removeLast() }  // somebody else's
       try remove(written.reversed())
       throw error
     }

@@ -105,6 +105,17 @@ final class ShareTests {
     #expect(try folder.bytes("offline.003") == [7])
   }
 
+  @Test("a folder that cannot be listed is refused before anything is written")
+  func unlisted() async throws {
+    let (kit, note) = (try kit(), try await note(5, 3))
+    let error = try await asOwner(of: folder.path, mode: 0o300) {
+      do { _ = try kit.write(.random(count: 32), note) } catch let error as KMSError { return error }
+      throw NoFailure()
+    }
+    #expect(error.code == .accessDenied && !error.advice.isEmpty, "\(error)")
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path).isEmpty)
+  }
+
   @Test("a share that was damaged on the disk is found before the key is used")
   func damaged() async throws {
     for number in 1...5 {

@@ -29,6 +29,9 @@ int linux_processor(void);
 /* Whether the semaphore was taken within that time of the monotonic clock. */
 int linux_semaphore_wait(sem_t *semaphore, long nanoseconds);
 
+/* syncfs(2): everything that was written to the file system that the file is on, names as well. */
+int linux_sync_file_system(int file);
+
 /* The kind of file system that the file is on, as in statfs(2); 0 when that cannot be said. */
 unsigned linux_file_system(int file);
 
