@@ -49,12 +49,13 @@ struct KeyStoreFile: Sendable {
   func update<Result>(
     from known: Snapshot?, _ change: (inout KeyTable) throws -> Result
   ) throws -> (Snapshot, Result) {
-    try withFileLock(FilePath(path.string + ".lock")) {
+    try withFileLock(FilePath(path.string + ".lock"), of: FileStatus(path)) {
       var snapshot = try known.flatMap { try hasChanged(since: $0) ? nil : $0 } ?? load()
       let result = try change(&snapshot.table)
       let passphrase = try snapshot.passphrase ?? Passphrase(passphrase.readNew())
       let der = try PKCS12Writer.encode(snapshot.table, passphrase: passphrase.value)
       let file = try AtomicFile(path, replacing: true)
+      if let old = snapshot.status { try file.take(ownerOf: old) }
       try file.write(der)
       try file.commit()
       (snapshot.status, snapshot.passphrase) = (try FileStatus(path), passphrase)
