@@ -136,11 +136,16 @@ package struct AtomicFile: ~Copyable {
   static let suffix = ".strongroom-partial"
 
   private static func temporaryName(for path: FilePath) -> FilePath {
+    let random = UInt32.random(in: .min ... .max)
+    return path.removingLastComponent().appending("\(temporaryStart(for: path))\(String(random, radix: 36))\(suffix)")
+  }
+
+  /// What the names of `path`'s temporary files begin with.
+  static func temporaryStart(for path: FilePath) -> String {
     // A name has at most 255 bytes, a character of it up to some dozens.
     var name = path.lastComponent?.string ?? "output"
     while name.utf8.count > 200 { name.removeLast() }
-    let random = UInt32.random(in: .min ... .max)
-    return path.removingLastComponent().appending(".\(name).\(String(random, radix: 36))\(suffix)")
+    return ".\(name)."
   }
 
   private static func exists(_ path: FilePath) -> KMSError {

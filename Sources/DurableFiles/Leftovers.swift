@@ -14,6 +14,15 @@ extension AtomicFile {
     }
   }
 
+  /// Removes what killed processes left of one file.
+  package static func removeLeftovers(of path: FilePath) throws {
+    let (folder, start) = (path.removingLastComponent(), temporaryStart(for: path))
+    for name in try folderEntries(folder.isEmpty ? "." : folder)
+    where isTemporary(name.string) && name.string.hasPrefix(start) {
+      removeLeftover(folder.appending(name))
+    }
+  }
+
   /// Removes a temporary file that nobody writes to. Where that is not possible, it stays.
   package static func removeLeftover(_ path: FilePath) {
     let options: FileDescriptor.OpenOptions = [.closeOnExec, .noFollow, .nonBlocking]

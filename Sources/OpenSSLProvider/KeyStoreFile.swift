@@ -54,6 +54,7 @@ struct KeyStoreFile: Sendable {
       let result = try change(&snapshot.table)
       let passphrase = try snapshot.passphrase ?? Passphrase(passphrase.readNew())
       let der = try PKCS12Writer.encode(snapshot.table, passphrase: passphrase.value)
+      try? AtomicFile.removeLeftovers(of: path)  // they hold keys; a folder that cannot be listed will do
       let file = try AtomicFile(path, replacing: true)
       if let old = snapshot.status { try file.take(ownerOf: old) }
       try file.write(der)

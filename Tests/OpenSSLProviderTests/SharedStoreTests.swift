@@ -33,4 +33,17 @@ struct SharedStoreTests {
       }
     }
   }
+
+  @Test("what a killed writer left holds a key no longer than the store does")
+  func leftovers() async throws {
+    let store = provider()
+    let version = try await newVersion(store)
+    let (left, another) = (".keys.p12.1a2b3c.strongroom-partial", ".other.p12.1a2b3c.strongroom-partial")
+    for name in [left, another] {
+      try FileManager.default.copyItem(atPath: path, toPath: folder.path + "/" + name)
+    }
+    for state in [KeyState.deactivated, .destroyed] { _ = try await store.setState(state, of: version.id) }
+    let names = try FileManager.default.contentsOfDirectory(atPath: folder.path)
+    #expect(names.sorted() == [another, "keys.p12", "keys.p12.lock"])
+  }
 }
