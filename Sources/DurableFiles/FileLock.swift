@@ -8,13 +8,25 @@ package import SystemPackage
 /// - Parameters:
 ///   - path: the lock's own file, made 0600 if it is not there, and left there.
 ///   - guarded: what the lock is for. A lock that is made belongs to whom that belongs to.
+///   - limit: how long the lock is waited for; for ever when nil.
+/// - Throws: ``KMSError/Code/deadlineExceeded``.
 package func withFileLock<Result>(
-  _ path: FilePath, of guarded: FileStatus? = nil, _ body: () throws -> Result
+  _ path: FilePath, of guarded: FileStatus? = nil, within limit: Duration? = nil, _ body: () throws -> Result
 ) throws -> Result {
   let descriptor = try FileFailure.mapping("open the lock", path) { try openLock(path, guarded) }
   defer { try? descriptor.close() }
-  while flock(descriptor.rawValue, LOCK_EX) != 0 {
-    guard errno == EINTR else { throw FileFailure.error("lock", path, Errno(rawValue: errno)) }
+  let end = limit.map { ContinuousClock.now + $0 }
+  while flock(descriptor.rawValue, end == nil ? LOCK_EX : LOCK_EX | LOCK_NB) != 0 {
+    switch (errno, end) {
+    case (EINTR, _): continue
+    case (EWOULDBLOCK, let end?):
+      guard ContinuousClock.now < end else {
+        throw KMSError(
+          .deadlineExceeded, "another process holds the lock \(path)", advice: "Look what it waits for; try again.")
+      }
+      usleep(5000)
+    case (let error, _): throw FileFailure.error("lock", path, Errno(rawValue: error))
+    }
   }
   return try body()
 }

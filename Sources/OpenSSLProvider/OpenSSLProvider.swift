@@ -128,31 +128,36 @@ public final class OpenSSLProvider: KMSProvider, KeyImporting, DirectEncrypting,
   }
 
   private func reading<Result>(_ operation: String, _ body: (KeyTable) throws -> Result) throws -> Result {
-    try locked(operation) { state in
-      if let snapshot = state.snapshot, try !file.hasChanged(since: snapshot) { return try body(snapshot.table) }
-      let snapshot = try file.load()
-      state.snapshot = snapshot
-      return try body(snapshot.table)
-    }
+    try naming(operation) { try body(loaded(operation).table) }
   }
 
   private func writing<Result>(_ operation: String, _ body: (inout KeyTable) throws -> Result) throws -> Result {
-    try locked(operation) { state in
-      let (snapshot, result) = try file.update(from: state.snapshot, body)
-      state.snapshot = snapshot
+    try naming(operation) {
+      let known = try loaded(operation) { try file.prepare(&$0, for: body) }
+      // Without the state's lock: while another process has the store's, this one reads on.
+      let (snapshot, result) = try file.update(from: known, body)
+      state.withLock { if !$0.isClosed { $0.snapshot = snapshot } }
       return result
     }
   }
 
-  private func locked<Result>(_ operation: String, _ body: (inout State) throws -> Result) throws -> Result {
+  /// What is there now.
+  private func loaded(
+    _ operation: String, _ prepare: (inout KeyStoreFile.Snapshot) throws -> Void = { _ in }
+  ) throws -> KeyStoreFile.Snapshot {
+    try state.withLock { state throws(any Error) in
+      guard !state.isClosed else { throw KeyTable.closed(identity.name, operation) }
+      if state.process != ForkMark.current { state = State() }
+      var snapshot = try state.snapshot.flatMap { try file.hasChanged(since: $0) ? nil : $0 } ?? file.load()
+      try prepare(&snapshot)
+      state.snapshot = snapshot
+      return snapshot
+    }
+  }
+
+  private func naming<Result>(_ operation: String, _ body: () throws -> Result) throws -> Result {
     try Task.checkCancellation()
-    do {
-      return try state.withLock { state throws(any Error) in
-        guard !state.isClosed else { throw KeyTable.closed(identity.name, operation) }
-        if state.process != ForkMark.current { state = State() }
-        return try body(&state)
-      }
-    } catch let error as KMSError {
+    do { return try body() } catch let error as KMSError {
       throw error.adding(provider: identity.name, operation: operation)
     }
   }

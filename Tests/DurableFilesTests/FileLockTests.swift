@@ -9,6 +9,18 @@ struct FileLockTests {
   private let folder = TemporaryFolder()
   private var path: FilePath { FilePath(folder.path + "/lock") }
 
+  @Test("a lock that somebody holds is not waited for longer than was said", .timeLimit(.minutes(1)))
+  func limit() throws {
+    _ = try withFileLock(path) {
+      #expect(throws: KMSError(.deadlineExceeded, "")) {
+        try withFileLock(path, within: .milliseconds(20)) { Issue.record("two have it") }
+      }
+    }
+    var isTaken = false
+    try withFileLock(path, within: .zero) { isTaken = true }
+    #expect(isTaken)
+  }
+
   @Test("a new lock belongs to whom the file belongs to", .enabled(if: isRoot, "only root may give files away"))
   func owner() throws {
     let file = folder.path + "/file"

@@ -46,4 +46,47 @@ struct SharedStoreTests {
     let names = try FileManager.default.contentsOfDirectory(atPath: folder.path)
     #expect(names.sorted() == [another, "keys.p12", "keys.p12.lock"])
   }
+
+  @Test("nobody is asked for a passphrase while others wait for the lock")
+  func asked() async throws {
+    let wasFree = Mutex<[Bool]>([])
+    let source = SecretSource(description: "prompt:") { [lock] in
+      let descriptor = unsafe open(lock, O_RDWR | O_CREAT, 0o600)  // a string, for the call only
+      defer { close(descriptor) }
+      wasFree.withLock { $0.append(flock(descriptor, LOCK_EX | LOCK_NB) == 0) }
+      return SecretBytes(copying: Array("a long passphrase".utf8).span)
+    }
+    for _ in 0..<2 { _ = try await newVersion(provider(source)) }
+    #expect(wasFree.withLock { $0 } == [true, true])
+  }
+
+  @Test("where the change would fail, nobody is asked at all")
+  func notAsked() async throws {
+    let source = SecretSource(description: "prompt:") {
+      Issue.record("asked")
+      return SecretBytes(copying: Array("a long passphrase".utf8).span)
+    }
+    await #expect(throws: KMSError(.keyNotFound, "")) {
+      _ = try await provider(source).setState(.deactivated, of: .make())
+    }
+  }
+
+  @Test("while another process has the lock, keys are read", .timeLimit(.minutes(2)))
+  func reading() async throws {
+    let store = provider()
+    let version = try await newVersion(store)
+    let descriptor = unsafe open(lock, O_RDWR)  // a string, for the call only
+    defer { close(descriptor) }
+    try #require(flock(descriptor, LOCK_EX) == 0)
+    // Should a reader wait after all, it sees the second version in the end.
+    DispatchQueue.global().asyncAfter(deadline: .now() + 25) { _ = flock(descriptor, LOCK_UN) }
+    let writing = Task.detached { try await newVersion(store) }
+    for _ in 0..<10 {
+      #expect(try await store.keyVersions(of: nil) == [version])
+      try await Task.sleep(for: .milliseconds(20))
+    }
+    _ = flock(descriptor, LOCK_UN)
+    let new = try await writing.value
+    #expect(try await store.keyVersions(of: nil) == [version, new])
+  }
 }
