@@ -1,5 +1,6 @@
 internal import CryptoPrimitives
 internal import DurableFiles
+internal import Glibc
 public import KMSCore
 internal import Synchronization
 internal import SystemPackage
@@ -101,6 +102,18 @@ public final class PublicKeyProvider: KMSProvider {
       // Whoever can put his own key there reads everything that is encrypted from then on.
       guard status.mode & 0o022 == 0 else {
         throw KMSError(.keyStoreExposed, "others may change the public key \(path)", advice: "Run: chmod go-w \(path)")
+      }
+      guard status.owner == 0 || status.owner == geteuid() else {
+        throw KMSError(
+          .keyStoreExposed,
+          "the public key \(path) belongs to another account (uid \(status.owner)), which may change it",
+          advice: "Give it to root, or to the account that runs this: chown root \(path)")
+      }
+      let folder = path.removingLastComponent().isEmpty ? "." : path.removingLastComponent()
+      if let mode = try FileStatus(folder)?.mode, mode & 0o022 != 0, mode & 0o1000 == 0 {
+        throw KMSError(
+          .keyStoreExposed, "others may put another file in the place of the public key \(path)",
+          advice: "Run: chmod go-w \(folder)")
       }
       let rsa = try RSAKey(publicPEM: readFile(path, limit: 1 << 16), name: path.string)
       let fresh = Loaded(

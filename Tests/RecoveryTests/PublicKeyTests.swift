@@ -93,6 +93,24 @@ struct PublicKeyTests {
     #expect(!health.isServing && health.detail.contains(problem))
   }
 
+  @Test(
+    "a key that somebody else may replace is refused",
+    arguments: [
+      ("chmod 777 .", "another file in the place", "chmod 1777 ."),
+      ("chmod 770 .", "another file in the place", "chmod 750 ."),
+      ("chown 12345 public.pem", "belongs to another account", "chown 0 public.pem"),
+    ])
+  func exposed(_ change: String, _ problem: String, _ remedy: String) async throws {
+    if change.hasPrefix("chown"), !isRoot { try Test.cancel("only root may give files away") }
+    try await makeKey()
+    try await folder.run(change)
+    let provider = try provider("public.pem")
+    let error = try await failure { _ = try await provider.keyVersions(of: nil) }
+    #expect(error.code == .keyStoreExposed && "\(error)".contains(problem) && !error.advice.isEmpty, "\(error)")
+    try await folder.run(remedy)
+    #expect(try await provider.keyVersions(of: nil).count == 1)
+  }
+
   @Test("another key in the file is another version, at once")
   func replaced() async throws {
     try await makeKey()
@@ -108,6 +126,7 @@ struct PublicKeyTests {
   @Test("configured beside another provider, its recipient is in fields and files; 8192 bits fit, too")
   func configured() async throws {
     try await makeKey(4096)
+    try await folder.run("cp \(fixtures)/rsa-8192.pem .")  // a clone may be another account's
     try folder.write(
       Array(
         """
@@ -115,7 +134,7 @@ struct PublicKeyTests {
         providers:
           keys: { type: memory }
           board-rsa: { type: public-key, pem: public.pem }
-          large: { type: public-key, pem: \(fixtures)/rsa-8192.pem, key: vault-rsa }
+          large: { type: public-key, pem: rsa-8192.pem, key: vault-rsa }
         data-at-rest: { recovery-recipients: [board-rsa, vault-rsa] }
         """.utf8), to: "strongroom.yaml")
     let loaded = try SuiteConfiguration.load(file: FilePath(folder.path + "/strongroom.yaml"), environment: [:])
@@ -142,7 +161,8 @@ struct PublicKeyTests {
   @Test("a file that was made before: a rewrap has no room for a long recipient and says so, a new header has")
   func longRecipientLater() async throws {
     let memory = InMemoryProvider(name: "keys")
-    let large = PublicKeyProvider(name: "large", key: try KeyName("large"), pem: fixtures + "/rsa-8192.pem")
+    try await folder.run("cp \(fixtures)/rsa-8192.pem .")
+    let large = PublicKeyProvider(name: "large", key: try KeyName("large"), pem: folder.path + "/rsa-8192.pem")
     let manager = try DataAtRestManager(
       providers: [memory, large], configuration: DataAtRestConfig(), reporter: Recorder())
     try await manager.createKey(KeyName("default"))
