@@ -131,7 +131,7 @@ let package = Package(
       ] + allocator,
       swiftSettings: strict),
 
-    library("KMSTesting", ["KMSCore"]),
+    library("KMSTesting", ["KMSCore", "CryptoPrimitives"]),
 
     // Rotation on schedule, for applications that run services. Apart, so that the rest does not pull these in.
     library(
@@ -149,7 +149,7 @@ let package = Package(
       "ProviderContractTests",
       [
         "KMSCore", "KMSTesting", "TestSupport", "CryptoPrimitives", "InMemoryProvider", "OpenSSLProvider",
-        "PKCS11Provider",
+        "PKCS11Provider", "SoftwareKeys",
       ]),
     .executableTarget(
       name: "PKCS11SpyProbe", dependencies: ["KMSCore", "PKCS11Provider"], path: "Tests/PKCS11SpyProbe",

@@ -15,6 +15,17 @@ extension ProviderContract {
       }
       await provider.close()
     },
+    Check("direct encryption takes a new IV each time") { factory in
+      let made = try await factory.make()
+      guard let provider = made as? any DirectEncrypting else { return }
+      let version = try await provider.newVersion("contract-encrypt", purpose: .encrypt)
+      var ivs: Set<[UInt8]> = []
+      for _ in 0..<manyTimes {
+        ivs.insert(try await provider.encrypt([1, 2, 3].span, under: version.id, aad: contractAAD).iv)
+      }
+      try require(ivs.count == manyTimes, "\(manyTimes) encryptions took \(ivs.count) IVs")
+      await provider.close()
+    },
     Check("direct encryption: what was changed does not open") { factory in
       let made = try await factory.make()
       guard let provider = made as? any DirectEncrypting else { return }

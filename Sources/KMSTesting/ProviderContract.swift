@@ -24,7 +24,8 @@ public enum ProviderContract {
   }
 
   /// All of them. Those for a capability pass when the provider does not have it.
-  public static let checks: [Check] = keyChecks + wrapChecks + stateChecks + capabilityChecks + behaviourChecks
+  public static let checks: [Check] =
+    keyChecks + wrapChecks + stateChecks + capabilityChecks + signingChecks + behaviourChecks
 }
 
 /// Makes the providers that the checks use.
@@ -80,3 +81,5 @@ extension KMSProvider {
 }
 
 let contractAAD: [UInt8] = Array("strongroom contract".utf8)
+/// How often what must be different each time is looked at.
+let manyTimes = 20

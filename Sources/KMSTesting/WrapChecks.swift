@@ -48,6 +48,30 @@ extension ProviderContract {
       try require(try await provider.gives(secret, for: good, under: version.id), "the good one no longer opens")
       await provider.close()
     },
+    Check("what authenticates the AAD opens with it only, and takes a new IV each time") { factory in
+      let provider = try await factory.make()
+      let version = try await provider.newVersion()
+      let secret = SecretBytes.random(count: 32)
+      let wrapped = try await provider.wrap(secret, under: version.id, aad: contractAAD)
+      guard wrapped.algorithm == .a256GCM else { return await provider.close() }
+      try require(wrapped.iv.count == 12 && wrapped.bytes.count == 48, "AES-GCM gave \(wrapped.bytes.count) bytes")
+      var otherIV = wrapped.iv
+      otherIV[0] ^= 1
+      let bad = [
+        (wrapped.iv, contractAAD + [0]), (wrapped.iv, Array(contractAAD.dropLast())), (otherIV, contractAAD),
+        ([], contractAAD),
+      ]
+      for (iv, aad) in bad {
+        try await expect(.doesNotOpen, of: "unwrapping with another AAD or IV") {
+          _ = try await provider.unwrap(
+            WrappedKey(algorithm: .a256GCM, iv: iv, bytes: wrapped.bytes), under: version.id, aad: aad)
+        }
+      }
+      var ivs: Set = [wrapped.iv]
+      for _ in 1..<manyTimes { ivs.insert(try await provider.wrap(secret, under: version.id, aad: contractAAD).iv) }
+      try require(ivs.count == manyTimes, "\(manyTimes) wraps took \(ivs.count) IVs")
+      await provider.close()
+    },
     Check("another version does not open it") { factory in
       let provider = try await factory.make()
       let one = try await provider.newVersion()
