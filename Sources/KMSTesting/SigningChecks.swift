@@ -52,11 +52,14 @@ extension ProviderContract {
     },
   ]
 
-  /// Runs `body` on a provider that signs, if it does: some have tokens that cannot.
+  /// Runs `body` on a provider that signs, if it does: some have tokens that cannot, or make keys that are not as asked
+  /// for.
   private static func signing(_ factory: ProviderFactory, _ body: (any Signing) async throws -> Void) async throws {
     let made = try await factory.make()
     guard let provider = made as? any Signing else { return }
-    do { _ = try await provider.newSigner("contract") } catch let error as KMSError where error.code == .notSupported {
+    do { _ = try await provider.newSigner("contract") } catch let error as KMSError
+      where [.notSupported, .tokenNotTrustworthy].contains(error.code)
+    {
       return await provider.close()
     }
     try await body(provider)
