@@ -65,7 +65,8 @@ package struct AtomicFile: ~Copyable {
       }
       guard fchmod(descriptor.rawValue, other.mode & 0o777) == 0 else { throw Errno(rawValue: errno) }
       // Where there is one, the group's permissions above are its mask, and without it they would be the group's own.
-      guard unsafe linux_copy_acl(path.string, descriptor.rawValue) == 0 else {  // a Swift string, for the call only
+      let file = descriptor.rawValue
+      guard unsafe path.withPlatformString({ unsafe linux_copy_acl($0, file) }) == 0 else {  // for the call only
         throw Errno(rawValue: errno)
       }
     }

@@ -13,7 +13,7 @@ struct SecretTests {
       set -e
       strongroom init >/dev/null
       printf 'cat >read\\nls /proc/self/fd | wc -l >descriptors\\ncat passphrase\\n' >ask
-      sed -i 's|file:passphrase|"command:sh ask"|' strongroom.yaml
+      sed -i 's|file:passphrase|command:sh ask|' strongroom.yaml
       head -c 300000 /dev/urandom >plain
       cat plain | strongroom encrypt - -o sealed 7<strongroom.yaml
       strongroom decrypt sealed -o opened; cmp plain opened
@@ -57,7 +57,7 @@ struct SecretTests {
       """
       set -e
       strongroom init >/dev/null; strongroom key list >/dev/null
-      sed -i 's|file:passphrase|"prompt:Passphrase"|' strongroom.yaml
+      sed -i 's|file:passphrase|prompt:Passphrase|' strongroom.yaml
       python3 ask.py \(keys)
       """)
     #expect(

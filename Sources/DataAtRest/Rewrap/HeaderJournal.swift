@@ -14,7 +14,16 @@ package struct HeaderJournal {
 
   package init(for file: FilePath) {
     self.file = file
-    path = file.removingLastComponent().appending(".\(file.lastComponent?.string ?? "")\(Self.suffix)")
+    // Of bytes, as two names that are not UTF-8 may read alike.
+    let name = file.lastComponent.map { name in
+      unsafe name.withPlatformString { text in  // copied within the call
+        unsafe UnsafeBufferPointer(start: text, count: strlen(text)).map { UInt8(bitPattern: $0) }  // ends with a zero
+      }
+    }
+    let bytes = Array(".".utf8) + (name ?? []) + Array(Self.suffix.utf8) + [0]
+    let characters: [CChar] = bytes.map { CChar(bitPattern: $0) }
+    let journal = FilePath.Component(platformString: characters)
+    path = journal.map { file.removingLastComponent().appending($0) } ?? file
   }
 
   private static let suffix = ".rewrap-journal"
@@ -111,7 +120,7 @@ package struct HeaderJournal {
   }
 
   private func remove() throws {
-    guard unsafe unlink(path.string) == 0 || errno == ENOENT else {  // a Swift string, for the call only
+    guard unsafe path.withPlatformString({ unsafe unlink($0) }) == 0 || errno == ENOENT else {  // for the call only
       throw FileFailure.error("remove", path, Errno(rawValue: errno))
     }
     try syncFolder(of: path)

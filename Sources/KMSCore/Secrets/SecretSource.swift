@@ -2,7 +2,7 @@
 public struct SecretSource: Sendable, CustomStringConvertible {
   /// The source's name as configured, such as `file:/run/secrets/pin`. Holds no secret.
   public let description: String
-  private let asksAPerson: Bool
+  package let asksAPerson: Bool
   private let reader: @Sendable () throws -> SecretBytes
 
   /// - Parameters:

@@ -45,17 +45,14 @@ final class PINReader: Sendable {
 }
 
 extension SecretSource {
-  private var kind: Substring { description.prefix { $0 != ":" } }
+  // A password manager's may ask one.
+  private var isCommand: Bool { description.hasPrefix("command:") }
 
   /// Whether somebody may be asked, for whom callers wait.
-  var mayAskAPerson: Bool { kind == "prompt" || kind == "command" }
+  var mayAskAPerson: Bool { asksAPerson || isCommand }
 
   /// For how long its answer is waited for.
   func patience(_ deadline: Duration) -> Duration {
-    switch kind {
-    case "prompt": .seconds(86_400)
-    case "command": .seconds(120)
-    default: deadline
-    }
+    asksAPerson ? .seconds(86_400) : isCommand ? .seconds(120) : deadline
   }
 }

@@ -6,8 +6,8 @@ public struct PKCS11Configuration: Sendable {
   public let name: String
   /// Tokens that hold the same keys (members of a cluster): the first that answers serves, until it is lost.
   public let tokens: [PKCS11URI]
-  /// Where the user's PIN is. A source whose description begins with `prompt:` is waited for as long as a person takes,
-  /// one with `command:` for two minutes, any other as long as for a call (``deadline``).
+  /// Where the user's PIN is. A source that asks a person is waited for as long as one takes, one whose description
+  /// begins with `command:` for two minutes, any other as long as for a call (``deadline``).
   public let pin: SecretSource
   /// Sessions for calls, at most.
   public let maxSessions: Int

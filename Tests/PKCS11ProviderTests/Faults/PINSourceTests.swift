@@ -48,11 +48,12 @@ struct PINSourceTests {
     await provider.close()
   }
 
-  @Test(.timeLimit(.minutes(1)), arguments: ["prompt:", "command:pinentry"])
+  @Test(.timeLimit(.minutes(1)), arguments: ["typed", "command:pinentry"])
   func aPersonIsWaitedForLongerThanAToken(description: String) async throws {
     let module = try FaultyModule()
     let source = Source(module.token.pin)
-    let provider = try provider(module, .seconds(3), SecretSource(description: description) { source.read() })
+    let pin = SecretSource(description: description, asksAPerson: description == "typed") { source.read() }
+    let provider = try provider(module, .seconds(3), pin)
     async let versions = provider.keyVersions(of: nil)
     try await Task.sleep(for: .seconds(6))
     source.goOn()
