@@ -50,6 +50,7 @@ public struct TextTable: RewrapSource {
   }
 
   public var fractionDone: Double? { reader?.fractionDone }
+  /// Yes: the new file takes the old one's place when it is whole.
   public var appearsAtTheEnd: Bool { true }
 
   public mutating func nextBatch() async throws -> [StoredEnvelope]? {
