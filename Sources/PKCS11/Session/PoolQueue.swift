@@ -9,7 +9,9 @@ struct SessionPoolState {
   /// Nil once it is closed.
   var login: Session?
   /// Of every session, those that are there already included.
-  var profile: SessionKeyProfile
+  var profile: SessionKeyProfile { didSet { isProfileNew = true } }
+  // As a rule it never is: then its references, which all callers share, need not be counted for each call.
+  private var isProfileNew = false
   private let most: Int
   /// The token gave no more sessions, and is not asked for more until then.
   private var few: (limit: Int, until: Moment)?
@@ -47,7 +49,7 @@ struct SessionPoolState {
 
   private func handOver(_ session: Session) -> Session {
     let session = session.taken()
-    if !session.profile.isSame(as: profile) { session.profile = profile }
+    if isProfileNew, !session.profile.isSame(as: profile) { session.profile = profile }
     return session
   }
 
