@@ -32,7 +32,9 @@ int linux_silence_terminal(int terminal) {
     }
     struct termios quiet = usual;
     quiet.c_lflag &= ~(tcflag_t)ECHO;
-    return tcsetattr(terminal, TCSAFLUSH, &quiet);
+    if (tcsetattr(terminal, TCSAFLUSH, &quiet) == 0) return 0;
+    linux_unsilence_terminal(); /* the signals are whose they were */
+    return -1;
 }
 
 void linux_unsilence_terminal(void) {
